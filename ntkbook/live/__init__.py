@@ -1,0 +1,82 @@
+"""Live figures: they react in the reader's browser, with no kernel and no server behind them.
+
+A live figure is one ES module beside one Python file. The module exports
+``render(element, state)``, which draws into ``element`` and keeps the numbers behind its curves in
+``element.value.check``; the Python file says which state it starts from and computes the same
+numbers with ntkbook (:func:`reference`), which is what the browser tests compare.
+"""
+
+import hashlib
+import html
+import importlib
+import itertools
+import json
+from dataclasses import dataclass
+from importlib import resources
+
+_counter = itertools.count()
+
+
+@dataclass(frozen=True)
+class LiveFigure:
+    """A live figure, shown by leaving it as the last line of a notebook cell.
+
+    Its HTML holds its own code and style, so that it works in a built page (from a server or from
+    a file), in Jupyter and in Colab alike.
+
+    Attributes:
+        module: name of the ES module in ``ntkbook/live``.
+        state: what the controls start from.
+        description: what the figure shows, in words, for those who do not see it.
+    """
+
+    module: str
+    state: dict
+    description: str
+
+    def _repr_html_(self) -> str:
+        code, style = (_text(f"{name}") for name in (f"{self.module}.js", "live.css"))
+        state = json.dumps(self.state, sort_keys=True)
+        stamp = f"{self.module}{state}{next(_counter)}"
+        name = "live-" + hashlib.sha256(stamp.encode()).hexdigest()[:12]
+        # A module's text cannot be imported from a file:// address, but from a Blob it can.
+        return (
+            f"<style>{style}</style>"
+            f'<div class="live-figure" id="{name}" role="group" '
+            f'aria-label="{html.escape(self.description, quote=True)}" '
+            f'data-module="{self.module}">This figure needs JavaScript.</div>'
+            "<script>(() => {"
+            f'const element = document.getElementById("{name}");'
+            f'const code = new Blob([{_script(code)}], {{type: "text/javascript"}});'
+            "import(URL.createObjectURL(code)).then((module) => {"
+            f"element.replaceChildren(); module.render(element, {_script_json(state)});"
+            "});})();</script>"
+        )
+
+    def __repr__(self):
+        return f"LiveFigure({self.module!r}, {self.state!r})"
+
+
+def reference(module: str, state: dict) -> dict[str, list[float]]:
+    """The numbers behind a live figure's curves, computed by ntkbook.
+
+    Args:
+        module: name of the live figure.
+        state: the state of its controls.
+
+    Returns:
+        For each curve its values, as ``element.value.check.curves`` holds them in the browser.
+    """
+    return importlib.import_module(f"ntkbook.live.{module}").reference(state)
+
+
+def _text(name):
+    return resources.files("ntkbook.live").joinpath(name).read_text(encoding="utf-8")
+
+
+def _script(text):
+    return _script_json(json.dumps(text))
+
+
+def _script_json(text):
+    return text.replace("<", "\\u003c")  # so that no "</script>" ends the script early
