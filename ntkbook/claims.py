@@ -166,10 +166,9 @@ def _number(id, name, value, finite=False):
         array = np.asarray(value)
     except Exception as error:
         raise TypeError(f"claim {id}: {name} is {value!r}; expected one number") from error
-    if array.size != 1 or array.dtype.kind not in "fiu" and array.dtype.name != "bfloat16":
-        raise TypeError(
-            f"claim {id}: {name} has shape {array.shape} and dtype {array.dtype}; expected one number"
-        )
+    if array.size != 1 or not (array.dtype.kind in "fiu" or array.dtype.name == "bfloat16"):
+        kind = f"shape {array.shape} and dtype {array.dtype}"
+        raise TypeError(f"claim {id}: {name} has {kind}; expected one number")
     number = float(array.reshape(()))
     if finite and not math.isfinite(number):
         raise ValueError(f"claim {id}: {name} is {number}; expected a finite number")

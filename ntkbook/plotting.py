@@ -1,7 +1,6 @@
 """The look of the book's figures."""
 
 import matplotlib as mpl
-import matplotlib.pyplot as plt
 import numpy as np
 from cycler import cycler
 from matplotlib.axes import Axes
@@ -41,6 +40,26 @@ def use_style() -> None:
     )
 
 
+def log_axes(ax: Axes, x, y) -> None:
+    """Make both axes logarithmic, with ticks at plain numbers.
+
+    Args:
+        ax: the axes.
+        x: where the abscissa has ticks, shape (n,).
+        y: where the ordinate has ticks, shape (m,).
+
+    Example:
+        >>> import matplotlib.pyplot as plt
+        >>> _, ax = plt.subplots()
+        >>> log_axes(ax, [64, 256], [0.1, 0.2, 0.5])
+        >>> plt.close()
+    """
+    ax.set(xscale="log", yscale="log")
+    ax.minorticks_off()
+    ax.set(xticks=x, xticklabels=[f"{v:g}" for v in x])
+    ax.set(yticks=y, yticklabels=[f"{v:g}" for v in y])
+
+
 def power_law(ax: Axes, x, through: float, exponent: float, label: str) -> None:
     """Draw ``y ~ x**exponent`` as a thin black line through ``y = through`` at the first ``x``.
 
@@ -52,6 +71,7 @@ def power_law(ax: Axes, x, through: float, exponent: float, label: str) -> None:
         label: for the legend.
 
     Example:
+        >>> import matplotlib.pyplot as plt
         >>> _, ax = plt.subplots()
         >>> power_law(ax, [64, 4096], 0.2, -0.5, "slope -1/2")
         >>> plt.close()

@@ -72,7 +72,7 @@ def test_html_is_escaped_and_minus_is_a_minus(shown):
     ],
 )
 def test_a_false_claim_raises_and_is_shown(shown, changes):
-    with pytest.raises(ClaimError, match="claim an-id does not hold: half is half. Measured"):
+    with pytest.raises(ClaimError, match="claim an-id does not hold: half is half"):
         state(**changes)
     assert shown[0].ok is False and str(shown[0]) == "claim an-id: does not hold"
 

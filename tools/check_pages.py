@@ -1,0 +1,409 @@
+"""Open every built page in Chromium and say what is wrong with it: `make check`.
+
+Usage: check_pages.py [--html DIR] [--out DIR] [--shots-only] [WORD ...]
+
+With WORDs, only pages whose path contains one of them. Screenshots and report.json go to the output
+folder. Exit status: 0 all is well, 1 something failed, 2 nothing could be checked.
+"""
+
+import argparse
+import json
+import math
+import os
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
+from html.parser import HTMLParser
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import unquote, urljoin, urlsplit
+
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Error as BrowserError
+from playwright.sync_api import sync_playwright
+
+ROOT = Path(__file__).resolve().parent.parent
+DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # the same result with a network
+]
+AXE_TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+MOST_OFTEN = 5  # how many places of one problem are named
+
+# Each returns a list of what is wrong.
+FIND_IMAGES = """() => {
+  const images = [...document.images].map(i => [i.alt.trim(), i.getAttribute("src") || ""]);
+  const words = t => t.toLowerCase().replace(/\\.\\w+$/, "").replace(/[^a-z0-9]+/g, " ").trim();
+  return images.flatMap(([alt, src], k) => {
+    const name = src.startsWith("data:") ? "" : src.split("/").pop().split("?")[0];
+    if (!alt) return [`image ${name} has no alt text`];
+    if (name && words(alt) === words(name) || /\\.(png|svg|jpe?g|gif|webp)$/i.test(alt))
+      return [`image ${name} has a file name as alt text`];
+    return images.slice(0, k).some(other => other[0] === alt)
+      ? [`image ${name} repeats the alt text of another: ${alt}`] : [];
+  });
+}"""
+FIND_MARKUP = """() => {
+  const errors = [...document.querySelectorAll("mjx-merror, merror")].map(
+    e => "MathJax error: " + (e.getAttribute("data-mjx-error") || e.textContent));
+  const raw = [...document.querySelectorAll(".math")].filter(e => !e.querySelector("mjx-container"));
+  const bare = raw.map(e => "math that was not typeset: " + e.textContent.trim().slice(0, 60));
+  const text = document.body.cloneNode(true);
+  text.querySelectorAll("pre, code, script, style, .math, mjx-container").forEach(e => e.remove());
+  const left = text.textContent.match(
+    /\\$\\$|\\{(eq|numref|ref|doc|term|math|code|cite(:\\w+)?|prf:\\w+)\\}|:::\\s*\\{|\\\\[a-z]+\\{/g);
+  return [...errors, ...bare, ...[...new Set(left || [])].map(m => "raw markup in the text: " + m)];
+}"""
+FIND_OVERFLOW = """() => {
+  const root = document.scrollingElement, width = root.clientWidth;
+  const name = e => e.tagName.toLowerCase() + (e.id && "#" + e.id) +
+    [...e.classList].slice(0, 2).map(c => "." + c).join("");
+  const frame = e => !e || e === document.body || e === root ? null
+    : getComputedStyle(e).overflowX === "visible" ? frame(e.parentElement) : e;
+  const outside = e => {
+    const box = e.getBoundingClientRect(), around = frame(e.parentElement);
+    if (!box.width || !box.height || !e.checkVisibility({visibilityProperty: true})) return "";
+    if (!around) return box.right > width + 1 || box.left < -1
+      ? `${name(e)} reaches to ${Math.round(box.right)} of ${width} px` : "";
+    const hides = ["hidden", "clip"].includes(getComputedStyle(around).overflowX);
+    return hides && e.textContent.trim() && box.right > around.getBoundingClientRect().right + 1
+      ? `${name(e)} is cut off by ${name(around)}` : "";
+  };
+  const unseen = "mjx-assistive-mml, mjx-assistive-mml *, .visually-hidden, .sr-only";
+  const found = [...document.querySelectorAll("main *")].filter(e => !e.matches(unseen))
+    .map(outside).filter(Boolean);
+  return found.length || root.scrollWidth <= width ? found
+    : [`the page is ${root.scrollWidth} px wide, the window ${width}`];
+}"""
+SETTLE = """async () => {
+  await document.fonts.ready;
+  if (window.MathJax) await MathJax.startup.promise;
+  await new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)));
+}"""
+
+
+@dataclass(frozen=True)
+class Finding:
+    page: str
+    theme: str  # and what else says how the page was opened
+    what: str
+
+    def __str__(self):
+        return f"{self.page} | {self.theme} | {self.what}"
+
+
+class Report:
+    """Counts checks and keeps what they found."""
+
+    def __init__(self):
+        self.findings: list[Finding] = []
+        self.passed = self.failed = 0
+
+    def add(self, page: str, theme: str, problems: list[str]) -> None:
+        """Note one check; it failed if it found problems, of which the first few are named."""
+        if not problems:
+            self.passed += 1
+            return
+        self.failed += 1
+        distinct = list(dict.fromkeys(problems))
+        self.findings += [Finding(page, theme, problem) for problem in distinct[:MOST_OFTEN]]
+        if len(distinct) > MOST_OFTEN:
+            rest = f"and {len(distinct) - MOST_OFTEN} more of this kind"
+            self.findings.append(Finding(page, theme, rest))
+
+
+# Links: no browser needed
+
+
+class _Anchors(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.ids, self.links = set(), []
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        self.ids |= {attrs[key] for key in ("id", "name") if attrs.get(key)}
+        if tag == "a" and attrs.get("href"):
+            self.links.append(attrs["href"])
+
+
+def find_pages(html: Path) -> list[str]:
+    """All pages of the book, as paths relative to its folder."""
+    paths = (path.relative_to(html) for path in html.rglob("*.html"))
+    return sorted(p.as_posix() for p in paths if not any(part.startswith("_") for part in p.parts))
+
+
+def broken_links(html: Path, page: str, cache: dict[str, _Anchors]) -> list[str]:
+    """Links of a page to files or anchors that the book does not have."""
+
+    def anchors(path: str) -> _Anchors:
+        if path not in cache:
+            cache[path] = _Anchors()
+            cache[path].feed((html / path).read_text("utf-8"))
+        return cache[path]
+
+    problems = []
+    for link in anchors(page).links:
+        url = urlsplit(urljoin(page, link))
+        target = unquote(url.path)
+        if url.scheme or url.netloc:
+            continue
+        if not (html / target).is_file():
+            problems.append(f"link to {link}: no such file")
+        elif url.fragment and target.endswith(".html"):
+            if unquote(url.fragment) not in anchors(target).ids:
+                problems.append(f"link to {link}: no such place in that page")
+    return problems
+
+
+# Browser
+
+
+def find_browser() -> str | None:
+    """The Chromium to use: $NTKBOOK_CHROMIUM, or the first on the path."""
+    asked = os.environ.get("NTKBOOK_CHROMIUM")
+    names = [asked] if asked else ["chromium", "chromium-browser", "google-chrome"]
+    return next(filter(None, map(shutil.which, names)), None)
+
+
+class _Handler(SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+
+@contextmanager
+def serve(folder: Path) -> Iterator[str]:
+    """Serve a folder on loopback; gives its address."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+class Visit:
+    """One page in one tab; ``log`` collects what the browser complains about."""
+
+    def __init__(self, context, base: str, path: str):
+        self.log: list[str] = []
+        self.base = base
+        self.tab = tab = context.new_page()
+        tab.on("request", self._request)
+        tab.on("requestfailed", lambda r: self.log.append(f"request failed: {r.url} {r.failure}"))
+        tab.on("response", self._response)
+        tab.on("console", self._console)
+        tab.on("pageerror", lambda error: self.log.append(f"script error: {error.message}"))
+        tab.goto(base + path, wait_until="networkidle")
+        tab.evaluate(SETTLE)
+
+    def _request(self, request):
+        if not request.url.startswith((self.base, "data:", "blob:")):
+            self.log.append(f"request leaves the host: {request.url}")
+
+    def _response(self, response):
+        if response.status >= 400:
+            self.log.append(f"status {response.status}: {response.url}")
+
+    def _console(self, message):
+        if message.type in ("error", "warning"):
+            self.log.append(f"console {message.type}: {message.text}")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.tab.close()
+
+
+def axe_violations(tab, contrast: bool) -> list[str]:
+    """What axe-core finds; contrast, its slowest rule, only where asked for."""
+    options = {
+        "runOnly": {"type": "tag", "values": AXE_TAGS},
+        "rules": {"color-contrast": {"enabled": contrast}},
+        "resultTypes": ["violations"],
+        "preload": False,  # it would load style sheets again, from wrong addresses
+    }
+    violations = Axe().run(tab, options=options).response["violations"]
+    return [
+        f"axe {v['id']}: {v['help']}: {' '.join(map(str, node['target']))}"
+        for v in violations
+        for node in v["nodes"]
+    ]
+
+
+def check_page(context, base: str, page: str, theme: str, out: Path, report: Report | None) -> int:
+    """Check one page in one theme at both widths; gives the number of its live figures."""
+    query = "?q=kernel" if page == "search.html" else ""
+    shot = f"{out / page.removesuffix('.html').replace('/', '-')}-{theme}"
+    with Visit(context, base, page + query) as visit:
+        tab = visit.tab
+        tab.screenshot(path=f"{shot}.png", full_page=True)
+        if report is not None:
+            report.add(page, theme, axe_violations(tab, contrast=True))
+            report.add(page, theme, tab.evaluate(FIND_IMAGES))
+            report.add(page, theme, tab.evaluate(FIND_MARKUP))
+        tab.set_viewport_size(PHONE)
+        tab.wait_for_timeout(350)  # the theme looks for boxes that scroll 300 ms after a resize
+        tab.screenshot(path=f"{shot}-390.png", full_page=True)
+        if report is not None:
+            report.add(page, f"{theme} 390 px", tab.evaluate(FIND_OVERFLOW))
+            report.add(page, f"{theme} 390 px", axe_violations(tab, contrast=False))
+            report.add(page, theme, visit.log)
+        return tab.locator(".live-figure").count()
+
+
+# Live figures
+
+
+def check_live(context, base: str, page: str, report: Report) -> set[str]:
+    """Move every slider of a page and compare with Python; gives the figures' modules."""
+    how, modules = base.partition(":")[0], set()
+    with Visit(context, base, page) as visit:
+        for number, figure in enumerate(visit.tab.locator(".live-figure").all(), 1):
+            figure.scroll_into_view_if_needed()
+            check = _numbers(figure)
+            if check is None:
+                report.add(page, how, [f"live figure {number} has no value.check"])
+                continue
+            modules.add(check["module"])
+            report.add(page, how, differences(check))
+            for slider in figure.locator("input[type=range]").all():
+                report.add(page, how, _move(figure, slider, number))
+        report.add(page, how, visit.log)
+    return modules
+
+
+def _numbers(figure) -> dict | None:
+    return figure.evaluate("e => e.value?.check ?? null")
+
+
+def _move(figure, slider, number: int) -> list[str]:
+    """Press keys on a slider: each must redraw the curves, and rightly."""
+    label = slider.evaluate("e => e.ariaLabel || e.labels[0]?.textContent || e.name")
+    where = f"live figure {number}, slider {label.strip()!r}"
+    problems = []
+    moved = False
+    for key in ("ArrowRight", "Home", "ArrowRight", "End"):
+        value, curves = slider.input_value(), _drawn(figure)
+        slider.press(key)
+        figure.page.evaluate(SETTLE)
+        if slider.input_value() == value:
+            continue  # it stands at that end
+        moved = True
+        if _drawn(figure) == curves:
+            problems.append(f"{where}: {key} does not change what is drawn")
+        problems += [f"{where}: {problem}" for problem in differences(_numbers(figure))]
+    return problems if moved else [f"{where}: no key moves it"]
+
+
+def _drawn(figure) -> list[str]:
+    shapes = "svg :is(path, polyline, line, circle, rect)"
+    return figure.evaluate("(e, q) => [...e.querySelectorAll(q)].map(s => s.outerHTML)", shapes)
+
+
+def differences(check: dict, tolerance: float = 1e-6) -> list[str]:
+    """Where the numbers behind the curves are not those that Python computes."""
+    from ntkbook import live  # imports JAX, which pages without a live figure do not need
+
+    expected = live.reference(check["module"], check["state"])
+    if expected.keys() != check["curves"].keys():
+        return [f"curves {sorted(check['curves'])}; Python has {sorted(expected)}"]
+    problems = []
+    for name, wanted in expected.items():
+        drawn, wanted = check["curves"][name], [float(x) for x in wanted]
+        if len(drawn) != len(wanted):
+            problems.append(f"curve {name} has {len(drawn)} points; Python has {len(wanted)}")
+        for i, (a, b) in enumerate(zip(drawn, wanted, strict=False)):
+            if a is None or not math.isclose(a, b, rel_tol=tolerance, abs_tol=1e-12):
+                problems.append(f"curve {name}, point {i}: {a}; Python has {b} ({check['state']})")
+                break
+    return problems
+
+
+# All of it
+
+
+def run(html: Path, out: Path, browser_path: str, words: list[str], shots_only: bool) -> Report:
+    """Check the pages that contain one of the words, or all."""
+    report, links, live, modules = Report(), {}, [], set()
+    pages = [p for p in find_pages(html) if not words or any(word in p for word in words)]
+    with serve(html) as base, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=browser_path, args=FLAGS)
+        for theme in ("light", "dark"):
+            with browser.new_context(color_scheme=theme, viewport=DESKTOP) as context:
+                for page in pages:
+                    note = None if shots_only else report
+                    if check_page(context, base, page, theme, out, note) and theme == "light":
+                        live.append(page)
+        if not shots_only:
+            for page in pages:
+                report.add(page, "links", broken_links(html, page, links))
+            with browser.new_context(viewport=DESKTOP) as context:
+                for page in live:
+                    for address in (base, html.as_uri() + "/"):
+                        modules |= check_live(context, address, page, report)
+        browser.close()
+    if not shots_only and not words:
+        sources = {path.stem for path in (ROOT / "ntkbook" / "live").glob("*.js")}
+        missing = sorted(sources - modules)
+        report.add("all pages", "live", [f"no page shows the figure {name}" for name in missing])
+    return report
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("words", nargs="*", metavar="WORD", help="only pages whose path contains it")
+    parser.add_argument("--html", type=Path, default=ROOT / "_build" / "html", metavar="DIR")
+    parser.add_argument("--out", type=Path, default=ROOT / "_build" / "check", metavar="DIR")
+    parser.add_argument("--shots-only", action="store_true", help="only take the screenshots")
+    options = parser.parse_args(arguments)
+    html, out = options.html.resolve(), options.out.resolve()
+    if not (html / "index.html").is_file():
+        print(f"check_pages: no book in {html}; run `make book` first", file=sys.stderr)
+        return 2
+    browser = find_browser()
+    if browser is None:
+        print(
+            "check_pages: no Chromium; install it (Debian, Ubuntu: apt-get install chromium) "
+            "or set NTKBOOK_CHROMIUM to its path",
+            file=sys.stderr,
+        )
+        return 2
+
+    os.environ["JAX_ENABLE_X64"] = "1"  # the browser computes in float64
+    start = time.monotonic()
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    try:
+        report = run(html, out, browser, options.words, options.shots_only)
+    except BrowserError as error:
+        print(f"check_pages: {browser} failed: {error.message.splitlines()[0]}", file=sys.stderr)
+        return 2
+    seconds = round(time.monotonic() - start, 1)
+    findings = [asdict(finding) for finding in report.findings]
+    summary = {"passed": report.passed, "failed": report.failed, "seconds": seconds}
+    (out / "report.json").write_text(json.dumps(summary | {"findings": findings}, indent=1))
+    for finding in report.findings:
+        print(finding)
+    print(f"screenshots and report.json are in {out} ({seconds} s)")
+    if not options.shots_only:
+        print(f"{report.passed} passed, {report.failed} failed")
+    return 1 if report.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
