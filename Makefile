@@ -11,6 +11,8 @@ AGAIN := then run make $(MAKECMDGOALS) again
 unexport PYTHONPATH PYTHONHOME # .venv alone decides what is imported
 export JAX_COMPILATION_CACHE_DIR := $(CURDIR)/_build/jax-cache
 export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS := 0
+# else XLA complains about each program that it takes from that cache
+export TF_CPP_MIN_LOG_LEVEL := 3
 
 help: ## list these tasks
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile

@@ -759,21 +759,17 @@ def test_nbval_refuses_a_checkout(written, capfd, tmp_path):
 # Colab
 
 
-class FakeDistribution(types.SimpleNamespace):
-    pass
-
-
 def run_install_cell(monkeypatch, folder):
     """Runs the first code cell as IPython would; gives the magics that it called."""
     magics = []
     shell = types.SimpleNamespace(run_line_magic=lambda *call: magics.append(call))
     installed = [
-        FakeDistribution(name="jax", version="0.7.2"),
-        FakeDistribution(name="Some_Thing", version="1.0+cu12"),
-        FakeDistribution(name="jax", version="0.4"),  # shadowed by the one before
-        FakeDistribution(name="ntkbook", version="0.0.1"),
-        FakeDistribution(name="legacy", version="1.0-ubuntu1"),
-        FakeDistribution(name=None, version="1"),
+        types.SimpleNamespace(name="jax", version="0.7.2"),
+        types.SimpleNamespace(name="Some_Thing", version="1.0+cu12"),
+        types.SimpleNamespace(name="jax", version="0.4"),  # shadowed by the one before
+        types.SimpleNamespace(name="ntkbook", version="0.0.1"),
+        types.SimpleNamespace(name="legacy", version="1.0-ubuntu1"),
+        types.SimpleNamespace(name=None, version="1"),
     ]
     monkeypatch.setattr(metadata, "distributions", lambda: installed)
     monkeypatch.chdir(folder)
@@ -799,8 +795,6 @@ def test_elsewhere_the_first_cell_does_nothing(monkeypatch, tmp_path):
 
 # The built pages
 
-CAPTIONED = {"fig.": "figure"}  # Sphinx's word for it, if _config.yml sets no other
-
 
 @pytest.fixture(scope="module")
 def this_book():
@@ -819,15 +813,14 @@ def test_numbers_are_those_of_the_built_page(this_book, name):
         pytest.skip("the page was built before its source changed; run make book")
     soup = BeautifulSoup(html.read_text("utf8"), "html.parser")
 
-    def shown(target):
+    def on_page(target):
         element = soup.find(id=target.anchor)
         text = element.select_one(".eqno, .caption-number").get_text()
         word, number = re.fullmatch(r"(?:(\S+) )?\(?([\d.]+)\)?#?\s*", text).groups()
-        word = (word or "equation").lower()
-        return CAPTIONED.get(word, word), number
+        return (word or "equation").lower(), number
 
     targets = [t for t in this_book.targets.values() if t.page == page.name and t.number]
-    assert [(t.kind, t.number) for t in targets] == [shown(t) for t in targets]
+    assert [(t.kind, t.number) for t in targets] == [on_page(t) for t in targets]
     # No number stands on the page that the notebook does not know.
     assert len(soup.select(".eqno, .caption-number")) == len(targets)
 
