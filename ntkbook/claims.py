@@ -56,7 +56,7 @@ class Claim:
         parts = (
             f"<strong>Claim</strong> ({self.id}): {html.escape(self.statement)}. "
             f"Measured {self.measurement()}; expected {self.expectation()}. "
-            f"<cite>{html.escape(self.source)}</cite>."
+            f"Source: <cite>{html.escape(self.source)}</cite>."
         )
         line = (
             f'<div class="ntk-claim" id="claim-{self.id}" data-ok="{str(self.ok).lower()}">'

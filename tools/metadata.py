@@ -58,7 +58,8 @@ def readme(root: Path) -> str:
             "make book\nmake test\n```"
         ),
         "gpu": (
-            f'```console\npip install "ntkbook[book,cuda] @ git+{where.repository}@{where.tag}"\n```'
+            "```console\n"
+            f'pip install "ntkbook[book,cuda] @ git+{where.repository}@{where.tag}"\n```'
         ),
         "cite": bibtex(where, config["title"], config["copyright"]),
     }

@@ -96,11 +96,8 @@ export function randomKernel(activation, depth, width, seed, angles) {
   });
 }
 
-const W = 640, H = 330, LEFT = 56, RIGHT = 24, TOP = 14, BOTTOM = 46, HIGHEST = 1.8;
+const H = 330, LEFT = 56, RIGHT = 24, TOP = 14, BOTTOM = 46, HIGHEST = 1.8;
 const LOWEST = { relu: -0.2, erf: -1.4 }; // an odd activation has an odd kernel
-const X = (angle) => LEFT + ((W - LEFT - RIGHT) * angle) / Math.PI;
-const heights = (lowest) => (k) =>
-  H - BOTTOM - ((H - TOP - BOTTOM) * (Math.min(HIGHEST, Math.max(lowest, k)) - lowest)) / (HIGHEST - lowest);
 
 function make(tag, attributes, parent, text) {
   const svg = ["svg", "path", "circle", "text", "g", "title"].includes(tag);
@@ -136,30 +133,41 @@ export function render(element, start) {
   const again = make("button", { type: "button" }, controls, "Draw another network");
   again.addEventListener("click", () => { state.seed += 1; draw(); });
 
-  const svg = make("svg", { viewBox: `0 0 ${W} ${H}`, role: "img" }, element);
+  const svg = make("svg", { role: "img" }, element);
   const title = make("title", {}, svg);
-  for (const degrees of [0, 45, 90, 135, 180])
-    make("text", { x: X((degrees * Math.PI) / 180), y: H - BOTTOM + 18, "text-anchor": "middle" }, svg, `${degrees}°`);
-  const scales = make("g", {}, svg);
-  make("text", { x: (W + LEFT) / 2, y: H - 6, "text-anchor": "middle" }, svg, "angle between the two inputs");
-  make("text", { x: 14, y: (H - BOTTOM) / 2, "text-anchor": "middle", transform: `rotate(-90 14 ${(H - BOTTOM) / 2})` }, svg, "kernel / NTK at angle 0");
+  const frame = make("g", {}, svg);
   const nngp = make("path", { class: "two" }, svg), ntk = make("path", { class: "one" }, svg);
   const dots = make("g", {}, svg);
-  const legend = [["one", "NTK, infinite width"], ["two", "NNGP, infinite width"], ["dot", "NTK of one random network"]];
-  legend.forEach(([kind, words], i) => {
-    const y = TOP + 12 + 20 * i;
-    if (kind === "dot") make("circle", { class: kind, cx: W - 222, cy: y, r: 3.5 }, svg);
-    else make("path", { class: kind, d: `M${W - 238} ${y}h32` }, svg);
-    make("text", { x: W - 198, y: y + 4 }, svg, words);
-  });
   const said = make("output", {}, element);
 
+  function drawFrame(W, X, Y) {
+    frame.replaceChildren();
+    make("path", { class: "axis", d: `M${LEFT} ${TOP}V${H - BOTTOM}H${W - RIGHT}M${LEFT} ${Y(0)}H${W - RIGHT}` }, frame);
+    for (const degrees of [0, 45, 90, 135, 180])
+      make("text", { x: X((degrees * Math.PI) / 180), y: H - BOTTOM + 18, "text-anchor": "middle" }, frame, `${degrees}°`);
+    for (const k of [-1, -0.5, 0, 0.5, 1, 1.5].filter((k) => k > LOWEST[state.activation]))
+      make("text", { x: LEFT - 8, y: Y(k) + 4, "text-anchor": "end" }, frame, k);
+    make("text", { x: (W + LEFT) / 2, y: H - 6, "text-anchor": "middle" }, frame, "angle between the two inputs");
+    const middle = (H - BOTTOM) / 2;
+    make("text", { x: 14, y: middle, "text-anchor": "middle", transform: `rotate(-90 14 ${middle})` }, frame, "kernel / NTK at angle 0");
+    const legend = [["one", "NTK, infinite width"], ["two", "NNGP, infinite width"], ["dot", "NTK of one random network"]];
+    legend.forEach(([kind, words], i) => {
+      const y = TOP + 12 + 20 * i;
+      if (kind === "dot") make("circle", { class: kind, cx: W - 222, cy: y, r: 3.5 }, frame);
+      else make("path", { class: kind, d: `M${W - 238} ${y}h32` }, frame);
+      make("text", { x: W - 198, y: y + 4 }, frame, words);
+    });
+  }
+
   function draw() {
-    const { activation, depth, log2_width, seed } = state, Y = heights(LOWEST[activation]);
-    scales.replaceChildren();
-    make("path", { class: "axis", d: `M${LEFT} ${TOP}V${H - BOTTOM}H${W - RIGHT}M${LEFT} ${Y(0)}H${W - RIGHT}` }, scales);
-    for (const k of [-1, -0.5, 0, 0.5, 1, 1.5].filter((k) => k > LOWEST[activation]))
-      make("text", { x: LEFT - 8, y: Y(k) + 4, "text-anchor": "end" }, scales, k);
+    const { activation, depth, log2_width, seed } = state, lowest = LOWEST[activation];
+    const W = Math.max(320, Math.min(640, element.clientWidth)); // text keeps its size on a phone
+    const X = (angle) => LEFT + ((W - LEFT - RIGHT) * angle) / Math.PI;
+    const Y = (k) => H - BOTTOM
+      - ((H - TOP - BOTTOM) * (Math.min(HIGHEST, Math.max(lowest, k)) - lowest)) / (HIGHEST - lowest);
+    svg.setAttribute("viewBox", `0 0 ${W} ${H}`);
+    drawFrame(W, X, Y);
+
     const curves = angles.map((a) => infiniteKernels(activation, depth, Math.cos(a)));
     const scale = curves[0].ntk;
     const drawn = randomKernel(activation, depth, 2 ** log2_width, seed, angles).map((k) => k / scale);
@@ -169,13 +177,19 @@ export function render(element, start) {
     nngp.setAttribute("d", line(values.nngp));
     dots.replaceChildren();
     drawn.forEach((k, i) => make("circle", { class: "dot", cx: X(angles[i]), cy: Y(k), r: 3.5 }, dots));
+
     const norm = Math.sqrt(dot(values.ntk, values.ntk));
     const error = Math.sqrt(drawn.reduce((s, k, i) => s + (k - values.ntk[i]) ** 2, 0)) / norm;
-    const words = `This network's kernel is ${(100 * error).toFixed(0)} % away from the infinite-width NTK.`;
-    said.textContent = words;
-    title.textContent = `${activation}, ${depth} hidden layers, width ${2 ** log2_width}. ${words}`;
+    said.textContent = `This network's kernel is ${(100 * error).toFixed(0)} % away from the infinite-width NTK.`;
+    const layers = depth === 1 ? "1 hidden layer" : `${depth} hidden layers`;
+    title.textContent = `${activation}, ${layers}, width ${2 ** log2_width}. ${said.textContent}`;
     const { seed: _, ...check } = state;
     element.value = { check: { module: "infinite_width", state: check, curves: values }, drawn, error };
   }
+
+  let width = element.clientWidth;
+  new ResizeObserver(() => {
+    if (element.clientWidth !== width) { width = element.clientWidth; draw(); }
+  }).observe(element);
   draw();
 }
