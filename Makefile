@@ -8,7 +8,7 @@ PY := .venv/bin/python
 STEP := sh tools/step.sh
 AGAIN := then run make $(MAKECMDGOALS) again
 
-unexport PYTHONPATH PYTHONHOME # .venv alone decides what is imported
+unexport PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE # only .venv is imported, and compiled once
 export JAX_COMPILATION_CACHE_DIR := $(CURDIR)/_build/jax-cache
 export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS := 0
 # else XLA complains about each program that it takes from that cache

@@ -1,8 +1,8 @@
 """A repeated build is quick, and says the same as a fresh one.
 
 Sphinx reads again only the pages whose own source changed, and deletes none. Four things would slip
-through: a page whose code was run again, a build that warned or was cut short, a change in these
-extensions, and a page that the book no longer has.
+through: a page whose code was run again, a build that warned or was cut short, other extensions
+than those that read the pages, and a page that the book no longer has.
 """
 
 import hashlib
@@ -11,12 +11,13 @@ from pathlib import Path
 
 import nbformat
 from jupyter_cache import get_cache
+from myst_nb.sphinx_ import NbMetadataCollector
 from sphinx.application import ENV_PICKLE_FILENAME
 
 
 def executed_notebook(env, docname: str) -> Path | None:
     """The notebook that holds a page's outputs; None for a page without code."""
-    if "kernelspec" not in env.metadata[docname]:
+    if NbMetadataCollector.get_exec_data(env, docname) is None:
         return None
     written = Path(env.mystnb_config.output_folder, f"{docname}.ipynb")
     cache = get_cache(env.mystnb_config.execution_cache_path)
@@ -61,14 +62,14 @@ def remove_old_pages(html: Path, pages: set[str]) -> None:
             path.unlink()
 
 
-def digest(folder: Path) -> str:
-    """One hash of all Python files of a folder."""
-    files = sorted(folder.glob("*.py"))
-    return hashlib.sha256(b"".join(f.read_bytes() for f in files)).hexdigest()
+def digest(root: Path) -> str:
+    """One hash of these extensions and of the versions of all others."""
+    files = sorted([*root.glob("_ext/*.py"), *root.glob("requirements/lock.txt")])
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 
 def setup(app):
-    app.add_config_value("book_extensions_digest", digest(Path(__file__).parent), "env")
+    app.add_config_value("book_extensions_digest", digest(Path(app.srcdir)), "env")
     app.connect("config-inited", start)
     app.connect("doctree-read", depend_on_run)
     written = set()  # pages of this build, those without a source of their own included

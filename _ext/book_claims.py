@@ -5,6 +5,7 @@ import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 from book_builds import executed_notebook
 from docutils import nodes
@@ -34,7 +35,7 @@ class ClaimsDomain(Domain):
 
     name = "claims"
     label = "Claims"
-    initial_data = {"claims": {}, "ledgers": set()}
+    initial_data: ClassVar = {"claims": {}, "ledgers": set()}  # by page; pages
 
     def clear_doc(self, docname):
         self.data["claims"].pop(docname, None)
@@ -93,8 +94,9 @@ def warnings_for(claims: list[dict]) -> Iterator[tuple[str, str]]:
 def write_json(claims: list[dict], path: Path) -> None:
     """Write claims.json in one step; a number that is not finite becomes null."""
     finite = [{key: _finite(value) for key, value in claim.items()} for claim in claims]
+    text = json.dumps(finite, indent=1, ensure_ascii=False, allow_nan=False)
     draft = path.with_suffix(".json.part")
-    draft.write_text(json.dumps(finite, indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
+    draft.write_text(text + "\n", "utf-8")
     os.replace(draft, path)
 
 
@@ -107,12 +109,12 @@ def summary(claims: list[dict]) -> str:
     if not claims:
         return "This build made no claims."
     failing = sum(not claim["ok"] for claim in claims)
-    verdict = f"{failing} of them failed" if failing else "all of them hold"
+    verdict = f"{failing} failed" if failing else "all hold"
     scales = " and ".join(sorted({claim["scale"] for claim in claims}))
     chapters = len({claim["chapter"] for claim in claims})
     return (
         f"This build checked {_count(len(claims), 'claim')} in {_count(chapters, 'chapter')}, "
-        f"at {scales} scale; {verdict}."
+        f"at {scales} scale: {verdict}."
     )
 
 
@@ -152,7 +154,7 @@ def ledger_table(app, docname: str, claims: list[dict]) -> nodes.table:
         rows.append(
             [
                 link(page, f"claim-{claim.id}", nodes.Text(claim.statement)),
-                link(page, "", nodes.Text(chapter_title(app.env, page))),
+                link(page, "", nodes.Text(chapter_name(app.env, page))),
                 nodes.Text(claim.measurement()),
                 nodes.Text(claim.expectation()),
                 nodes.Text(claim.source),
@@ -164,9 +166,10 @@ def ledger_table(app, docname: str, claims: list[dict]) -> nodes.table:
     return table(titles, rows)
 
 
-def chapter_title(env, docname: str) -> str:
-    number = env.toc_secnumbers.get(docname, {}).get("", ())
-    return ".".join(map(str, number)) + ". " * bool(number) + env.titles[docname].astext()
+def chapter_name(env, page: str) -> str:
+    """``Chapter 3``, or the title of a page that has no number."""
+    number = env.toc_secnumbers.get(page, {}).get("")
+    return f"Chapter {number[0]}" if number else env.titles[page].astext()
 
 
 def table(titles: list[str], rows: list[list[nodes.Node]]) -> nodes.table:

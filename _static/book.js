@@ -16,10 +16,10 @@ document.addEventListener("DOMContentLoaded", () => {
 
   // A box that scrolls can be reached by keyboard; the theme sees to code only.
   const scrolling = () => {
-    for (const e of all(".pst-scrollable-table-container, mjx-container[display]")) {
-      if (e.scrollWidth > e.clientWidth) e.tabIndex = 0;
+    for (const e of all(".pst-scrollable-table-container, mjx-container")) {
+      if (e.scrollWidth > e.clientWidth + 1) e.tabIndex = 0;
     }
   };
-  addEventListener("resize", scrolling);
+  for (const event of ["resize", "click"]) addEventListener(event, () => setTimeout(scrolling));
   addEventListener("load", () => Promise.resolve(window.MathJax?.startup?.promise).then(scrolling));
 });

@@ -22,13 +22,14 @@ class Claim:
     """The record of one claim, as the ledger and ``claims.json`` keep it.
 
     ``expected`` and ``tolerance`` are None for a one-sided claim, ``at_most`` and ``at_least``
-    for a two-sided one. ``spread`` is one standard deviation over seeds, or None.
+    for a two-sided one. ``spread`` is one standard deviation over ``seeds`` seeds; both may be None.
     """
 
     id: str
     statement: str
     measured: float
     spread: float | None
+    seeds: int | None
     expected: float | None
     tolerance: float | None
     at_most: float | None
@@ -45,9 +46,11 @@ class Claim:
         return " and ".join(f"{word} {_digits(b)}" for word, b in bounds if b is not None)
 
     def measurement(self) -> str:
-        """What was measured: ``-0.512 (sd 0.031 over seeds)``."""
-        sd = "" if self.spread is None else f" (sd {_digits(self.spread, 2)} over seeds)"
-        return _digits(self.measured) + sd
+        """What was measured: ``-0.512 (sd 0.031 over 10 seeds)``."""
+        if self.spread is None:
+            return _digits(self.measured)
+        seeds = f"{self.seeds} seeds" if self.seeds else "seeds"
+        return f"{_digits(self.measured)} (sd {_digits(self.spread, 2)} over {seeds})"
 
     def __str__(self):
         return f"claim {self.id}: {'holds' if self.ok else 'does not hold'}"
@@ -145,6 +148,7 @@ def claim(
         statement=statement.strip().rstrip("."),
         measured=measured,
         spread=_spread(id, spread),
+        seeds=np.size(spread) if np.ndim(spread) == 1 else None,
         expected=expected,
         tolerance=tolerance,
         at_most=at_most,

@@ -38,6 +38,7 @@ def test_record(shown):
         "statement": "half is half",
         "measured": pytest.approx(0.55),
         "spread": pytest.approx(np.std([0.5, 0.6], ddof=1)),
+        "seeds": 2,
         "expected": 0.5,
         "tolerance": 0.1,
         "at_most": None,
@@ -48,7 +49,7 @@ def test_record(shown):
     }
     data, metadata = record._repr_mimebundle_()
     assert data["text/plain"] == "claim an-id: holds"
-    assert "0.55 (sd 0.071 over seeds)" in data["text/html"]
+    assert "0.55 (sd 0.071 over 2 seeds)" in data["text/html"]
     assert "0.5 ± 0.1" in data["text/html"]
     assert metadata["ntkbook_claim"]["id"] == "an-id"
 

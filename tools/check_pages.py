@@ -23,7 +23,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
 
-from axe_playwright_python.sync_playwright import Axe
+from axe_playwright_python.base import AXE_FILE_PATH
 from playwright.sync_api import Error as BrowserError
 from playwright.sync_api import sync_playwright
 
@@ -39,7 +39,6 @@ FLAGS = [
     "--disable-sync",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # the same result with a network
 ]
-AXE_TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 MOST_OFTEN = 5  # how many places of one problem are named
 
 # Each returns a list of what is wrong.
@@ -58,10 +57,11 @@ FIND_IMAGES = """() => {
 FIND_MARKUP = """() => {
   const errors = [...document.querySelectorAll("mjx-merror, merror")].map(
     e => "MathJax error: " + (e.getAttribute("data-mjx-error") || e.textContent));
-  const raw = [...document.querySelectorAll(".math")].filter(e => !e.querySelector("mjx-container"));
-  const bare = raw.map(e => "math that was not typeset: " + e.textContent.trim().slice(0, 60));
+  const bare = [...document.querySelectorAll(".math:not(:has(mjx-container))")].map(
+    e => "math that was not typeset: " + e.textContent.trim().slice(0, 60));
   const text = document.body.cloneNode(true);
-  text.querySelectorAll("pre, code, script, style, .math, mjx-container").forEach(e => e.remove());
+  const meant = "pre, code, script, style, .math, mjx-container, #search-results";
+  text.querySelectorAll(meant).forEach(e => e.remove());
   const left = text.textContent.match(
     /\\$\\$|\\{(eq|numref|ref|doc|term|math|code|cite(:\\w+)?|prf:\\w+)\\}|:::\\s*\\{|\\\\[a-z]+\\{/g);
   return [...errors, ...bare, ...[...new Set(left || [])].map(m => "raw markup in the text: " + m)];
@@ -87,9 +87,23 @@ FIND_OVERFLOW = """() => {
   return found.length || root.scrollWidth <= width ? found
     : [`the page is ${root.scrollWidth} px wide, the window ${width}`];
 }"""
+FIND_AXE_VIOLATIONS = """async contrast => {
+  const results = await axe.run({
+    runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
+    rules: {"color-contrast": {enabled: contrast}}, // its slowest rule
+    resultTypes: ["violations"],
+    preload: false, // it would load style sheets again, from wrong addresses
+  });
+  return results.violations.flatMap(
+    v => v.nodes.map(node => `axe ${v.id}: ${v.help}: ${node.target.join(" ")}`));
+}"""
+UNFOLD = """() => {
+  for (const e of document.querySelectorAll("details")) e.open = true;
+  for (const e of document.querySelectorAll("button.toggle-button-hidden")) e.click();
+}"""
 SETTLE = """async () => {
   await document.fonts.ready;
-  if (window.MathJax) await MathJax.startup.promise;
+  await window.MathJax?.startup?.promise;
   await new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)));
 }"""
 
@@ -162,9 +176,8 @@ def broken_links(html: Path, page: str, cache: dict[str, _Anchors]) -> list[str]
             continue
         if not (html / target).is_file():
             problems.append(f"link to {link}: no such file")
-        elif url.fragment and target.endswith(".html"):
-            if unquote(url.fragment) not in anchors(target).ids:
-                problems.append(f"link to {link}: no such place in that page")
+        elif url.fragment and unquote(url.fragment) not in anchors(target).ids:
+            problems.append(f"link to {link}: no such place in that page")
     return problems
 
 
@@ -196,53 +209,40 @@ def serve(folder: Path) -> Iterator[str]:
 
 
 class Visit:
-    """One page in one tab; ``log`` collects what the browser complains about."""
+    """One page in one tab; keeps what is wrong with its requests and what its console says."""
 
     def __init__(self, context, base: str, path: str):
-        self.log: list[str] = []
+        self.requests: list[str] = []
+        self.messages: list[str] = []
         self.base = base
         self.tab = tab = context.new_page()
         tab.on("request", self._request)
-        tab.on("requestfailed", lambda r: self.log.append(f"request failed: {r.url} {r.failure}"))
+        tab.on("requestfailed", lambda r: self.requests.append(f"failed: {r.url} {r.failure}"))
         tab.on("response", self._response)
         tab.on("console", self._console)
-        tab.on("pageerror", lambda error: self.log.append(f"script error: {error.message}"))
-        tab.goto(base + path, wait_until="networkidle")
+        tab.on("pageerror", lambda error: self.messages.append(f"script error: {error.message}"))
+        tab.goto(base + path)
+        tab.wait_for_load_state("networkidle")
         tab.evaluate(SETTLE)
 
     def _request(self, request):
         if not request.url.startswith((self.base, "data:", "blob:")):
-            self.log.append(f"request leaves the host: {request.url}")
+            self.requests.append(f"request leaves the host: {request.url}")
 
     def _response(self, response):
         if response.status >= 400:
-            self.log.append(f"status {response.status}: {response.url}")
+            self.requests.append(f"status {response.status}: {response.url}")
 
     def _console(self, message):
-        if message.type in ("error", "warning"):
-            self.log.append(f"console {message.type}: {message.text}")
+        named = message.text.startswith("Failed to load resource")  # by _response, with its address
+        if message.type in ("error", "warning") and not named:
+            self.messages.append(f"console {message.type}: {message.text}")
 
     def __enter__(self):
         return self
 
     def __exit__(self, *exception):
         self.tab.close()
-
-
-def axe_violations(tab, contrast: bool) -> list[str]:
-    """What axe-core finds; contrast, its slowest rule, only where asked for."""
-    options = {
-        "runOnly": {"type": "tag", "values": AXE_TAGS},
-        "rules": {"color-contrast": {"enabled": contrast}},
-        "resultTypes": ["violations"],
-        "preload": False,  # it would load style sheets again, from wrong addresses
-    }
-    violations = Axe().run(tab, options=options).response["violations"]
-    return [
-        f"axe {v['id']}: {v['help']}: {' '.join(map(str, node['target']))}"
-        for v in violations
-        for node in v["nodes"]
-    ]
 
 
 def check_page(context, base: str, page: str, theme: str, out: Path, report: Report | None) -> int:
@@ -252,18 +252,28 @@ def check_page(context, base: str, page: str, theme: str, out: Path, report: Rep
     with Visit(context, base, page + query) as visit:
         tab = visit.tab
         tab.screenshot(path=f"{shot}.png", full_page=True)
+        tab.evaluate(UNFOLD)
         if report is not None:
-            report.add(page, theme, axe_violations(tab, contrast=True))
+            report.add(page, theme, tab.evaluate(FIND_AXE_VIOLATIONS, True))
             report.add(page, theme, tab.evaluate(FIND_IMAGES))
             report.add(page, theme, tab.evaluate(FIND_MARKUP))
         tab.set_viewport_size(PHONE)
-        tab.wait_for_timeout(350)  # the theme looks for boxes that scroll 300 ms after a resize
         tab.screenshot(path=f"{shot}-390.png", full_page=True)
         if report is not None:
-            report.add(page, f"{theme} 390 px", tab.evaluate(FIND_OVERFLOW))
-            report.add(page, f"{theme} 390 px", axe_violations(tab, contrast=False))
-            report.add(page, theme, visit.log)
+            report.add(page, f"{theme} 390 px", _resized(tab, FIND_OVERFLOW))
+            report.add(page, f"{theme} 390 px", _resized(tab, FIND_AXE_VIOLATIONS, False))
+            report.add(page, theme, visit.requests)
+            report.add(page, theme, visit.messages)
         return tab.locator(".live-figure").count()
+
+
+def _resized(tab, find: str, *arguments) -> list[str]:
+    """What a script finds after a resize, which the theme takes up to 300 ms to answer."""
+    problems = tab.evaluate(find, *arguments)
+    if problems:
+        tab.wait_for_timeout(500)
+        problems = tab.evaluate(find, *arguments)
+    return problems
 
 
 # Live figures
@@ -283,7 +293,7 @@ def check_live(context, base: str, page: str, report: Report) -> set[str]:
             report.add(page, how, differences(check))
             for slider in figure.locator("input[type=range]").all():
                 report.add(page, how, _move(figure, slider, number))
-        report.add(page, how, visit.log)
+        report.add(page, how, visit.requests + visit.messages)
     return modules
 
 
@@ -345,6 +355,7 @@ def run(html: Path, out: Path, browser_path: str, words: list[str], shots_only: 
         browser = playwright.chromium.launch(executable_path=browser_path, args=FLAGS)
         for theme in ("light", "dark"):
             with browser.new_context(color_scheme=theme, viewport=DESKTOP) as context:
+                context.add_init_script(path=AXE_FILE_PATH)
                 for page in pages:
                     note = None if shots_only else report
                     if check_page(context, base, page, theme, out, note) and theme == "light":
@@ -366,7 +377,7 @@ def run(html: Path, out: Path, browser_path: str, words: list[str], shots_only: 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("words", nargs="*", metavar="WORD", help="only pages whose path contains it")
+    parser.add_argument("words", nargs="*", metavar="WORD", help="only pages whose path has it")
     parser.add_argument("--html", type=Path, default=ROOT / "_build" / "html", metavar="DIR")
     parser.add_argument("--out", type=Path, default=ROOT / "_build" / "check", metavar="DIR")
     parser.add_argument("--shots-only", action="store_true", help="only take the screenshots")
