@@ -17,7 +17,9 @@ document.addEventListener("DOMContentLoaded", () => {
   // A box that scrolls can be reached by keyboard; the theme sees to code only.
   const scrolling = () => {
     for (const e of all(".pst-scrollable-table-container, mjx-container")) {
-      if (e.scrollWidth > e.clientWidth + 1) e.tabIndex = 0;
+      const scrolls = e.scrollWidth > e.clientWidth + 1;
+      e.classList.toggle("scrolls", scrolls);
+      if (scrolls) e.tabIndex = 0;
     }
   };
   for (const event of ["resize", "click"]) addEventListener(event, () => setTimeout(scrolling));
