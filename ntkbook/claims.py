@@ -22,7 +22,7 @@ class Claim:
     """The record of one claim, as the ledger and ``claims.json`` keep it.
 
     ``expected`` and ``tolerance`` are None for a one-sided claim, ``at_most`` and ``at_least``
-    for a two-sided one. ``spread`` is one standard deviation over ``seeds`` seeds; both may be None.
+    for a two-sided one. ``spread`` is one standard deviation over ``seeds`` seeds, if known.
     """
 
     id: str

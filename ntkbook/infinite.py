@@ -52,8 +52,7 @@ def infinite_kernels(
         TypeError: ``x1`` or ``x2`` is not float32 or float64.
 
     Source:
-        Jacot, Gabriel & Hongler (2018), Theorem 1. ReLU: Cho & Saul (2009), eq. 3 and 6;
-        erf: Williams (1996), eq. 11.
+        Jacot, Gabriel & Hongler (2018), Theorem 1. ReLU: Cho & Saul (2009); erf: Williams (1996).
 
     Example:
         >>> x = jax.numpy.eye(2)

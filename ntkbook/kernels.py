@@ -51,7 +51,7 @@ def empirical_ntk(
 
     Source:
         Jacot, Gabriel & Hongler (2018), Section 4; the layerwise form is the outer product
-        structure of dense layers, Novak, Sohl-Dickstein & Schoenholz (2022), Section 3.
+        structure of dense layers, Novak, Sohl-Dickstein & Schoenholz (2022).
 
     Example:
         >>> import jax
