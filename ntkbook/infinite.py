@@ -40,7 +40,7 @@ def infinite_kernels(
         x1: inputs, one row an example.
         x2: other inputs; by default ``x1``.
         depth: number of hidden layers; 0 is a linear model.
-        activation: ``"relu"``, ``"erf"`` or ``"linear"``.
+        activation: ``"relu"``, ``"erf"``, ``"gelu"``, ``"sin"`` or ``"linear"``.
         w_std: standard deviation of the weights, before the division by sqrt(fan_in).
         b_std: standard deviation of the biases.
 
@@ -52,7 +52,8 @@ def infinite_kernels(
         TypeError: ``x1`` or ``x2`` is not float32 or float64.
 
     Source:
-        Jacot, Gabriel & Hongler (2018), Theorem 1. ReLU: Cho & Saul (2009); erf: Williams (1996).
+        Jacot, Gabriel & Hongler (2018), Theorem 1. ReLU: Cho & Saul (2009); erf: Williams (1996);
+        gelu and sin: Gaussian integration by parts, checked against an independent library.
 
     Example:
         >>> x = jax.numpy.eye(2)
@@ -117,8 +118,30 @@ def _erf_dual(v1, c, v2):
     return second, (4 / jnp.pi) / jnp.sqrt(scale - 4 * c**2)
 
 
+def _gelu_dual(v1, c, v2):
+    """Write gelu(u) = u P(r < u) for a standard Gaussian r and integrate by parts."""
+    shrunk = 1 / (1 + v1) + 1 / (1 + v2) - 1
+    spread = (1 + v1) * (1 + v2)
+    gap = spread - c**2
+    both_on = 0.25 + jnp.arcsin(c / jnp.sqrt(spread)) / (2 * jnp.pi)
+    edge = (v1 * v2 + shrunk * c**2) / (2 * jnp.pi * jnp.sqrt(gap))
+    edge_slope = c * (1 + 2 * shrunk) / (2 * jnp.pi * jnp.sqrt(gap)) + edge * c / gap
+    return c * both_on + edge, both_on + edge_slope  # the second is the first's derivative by c
+
+
+def _sin_dual(v1, c, v2):
+    rising, falling = (jnp.exp(sign * c - (v1 + v2) / 2) / 2 for sign in (1, -1))
+    return rising - falling, rising + falling
+
+
 def _linear_dual(v1, c, v2):
     return c, jnp.ones_like(c)
 
 
-_DUALS = {"relu": _relu_dual, "erf": _erf_dual, "linear": _linear_dual}
+_DUALS = {
+    "relu": _relu_dual,
+    "erf": _erf_dual,
+    "gelu": _gelu_dual,
+    "sin": _sin_dual,
+    "linear": _linear_dual,
+}

@@ -4,6 +4,7 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, NamedTuple
 
 import jax
@@ -18,6 +19,8 @@ Activation = str | Callable[[Array], Array]
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "relu": jax.nn.relu,
     "erf": jax.scipy.special.erf,
+    "gelu": partial(jax.nn.gelu, approximate=False),
+    "sin": jnp.sin,
     "linear": lambda z: z,
 }
 
@@ -150,8 +153,8 @@ def mlp(
 
     Args:
         widths: input dimension, hidden widths, number of outputs, as in ``(784, 512, 512, 1)``.
-        activation: ``"relu"``, ``"erf"``, ``"linear"`` or an elementwise function; or a sequence
-            of them, one for each hidden layer.
+        activation: ``"relu"``, ``"erf"``, ``"gelu"``, ``"sin"``, ``"linear"`` or an elementwise
+            function; or a sequence of them, one for each hidden layer.
         parametrization: ``"ntk"`` or ``"standard"``.
         w_std: standard deviation of the weights, before the division by sqrt(fan_in).
         b_std: standard deviation of the biases; 0 builds a network without biases.

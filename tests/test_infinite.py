@@ -12,7 +12,7 @@ from scipy.stats import norm
 
 from ntkbook import infinite, infinite_kernels
 
-KEYS = re.compile(r"(relu|erf|linear)_d(\d)_w([\d.]+)_b([\d.]+)_(11|12)_(nngp|ntk)")
+KEYS = re.compile(r"(relu|erf|gelu|sin|linear)_d(\d)_w([\d.]+)_b([\d.]+)_(11|12)_(nngp|ntk)")
 
 
 def cases(golden):
@@ -34,7 +34,7 @@ def test_kernels_equal_those_of_an_independent_library(golden, x64):
             np.fill_diagonal(want, 1.0)
         np.testing.assert_allclose(got, want, rtol=1e-9, err_msg=key)
         seen += 1
-    assert seen == 48
+    assert seen == 80
 
 
 @pytest.mark.parametrize("depth", [1, 3, 10])
@@ -96,7 +96,7 @@ def test_depth_zero_is_a_linear_model():
     np.testing.assert_array_equal(kernels.ntk, kernels.nngp)
 
 
-@pytest.mark.parametrize("activation", ["relu", "erf", "linear"])
+@pytest.mark.parametrize("activation", ["relu", "erf", "gelu", "sin", "linear"])
 def test_duplicated_and_opposite_points(activation):
     x = jax.random.normal(jax.random.key(0), (4, 9))
     x = jnp.concatenate([x, x, -x])

@@ -3,6 +3,9 @@
 There, jitted and reduced, a long batch of small matrix-vector products is wrong from some row on.
 """
 
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,3 +31,11 @@ def test_the_last_squared_length_is_exact(x64):
     batch = jnp.arange(16_385.0)[:, None] * jnp.array([1.0, 0.0, 0.0])
     squared_lengths = jax.jit(jax.vmap(lambda row: ((jnp.eye(3) @ row) ** 2).sum()))(batch)
     assert squared_lengths[-1] == 268_435_456  # jaxlib 0.10.2 says 266_342_400
+
+
+def test_ntkbook_refuses_to_run_on_it():
+    code = "import jaxlib; jaxlib.__version__ = '0.10.2'; import ntkbook"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    error = done.stderr.splitlines()[-1]
+    assert error.startswith("ImportError: jaxlib 0.10.2 computes wrong numbers on CPU")
