@@ -45,8 +45,8 @@ test: setup ## check style, notebooks and package, and run every notebook agains
 	@$(STEP) 'metadata in step' 'run make notebooks, $(AGAIN)' $(PY) tools/metadata.py check
 	@$(STEP) 'unit tests' 'mend what is named above, $(AGAIN)' $(PY) -m pytest
 	@$(STEP) 'wheel' 'mend what is named above, $(AGAIN)' $(PY) tools/wheel_env.py
-	@$(STEP) 'notebooks against the wheel' 'mend the chapter, run make notebooks, $(AGAIN)' \
-		$(PY) tools/notebooks.py nbval _build/wheel-env/bin/python
+	@SHOW='Error.*: |^FAILED' $(STEP) 'notebooks against the wheel' \
+		'mend the chapter, run make notebooks, $(AGAIN)' $(PY) tools/notebooks.py nbval _build/wheel-env/bin/python
 
 check: book ## try the built pages in Chromium
 	@$(STEP) 'pages in the browser' 'mend what is named above, $(AGAIN)' $(PY) tools/check_pages.py

@@ -6,10 +6,10 @@ The names used most are here; the rest is in the modules ``networks``, ``kernels
 
 import jaxlib
 
-if jaxlib.__version__ == "0.10.2":
+if jaxlib.__version__ in ("0.9.1", "0.9.2", "0.10.0", "0.10.1", "0.10.2"):
     raise ImportError(
-        "jaxlib 0.10.2 computes wrong numbers on CPU (jax issue 39103), so ntkbook does not run "
-        'on it. Install another: pip install "jax!=0.10.2"'
+        f"jaxlib {jaxlib.__version__} computes wrong numbers on CPU (jax issue 39103), so ntkbook "
+        'does not run on it. Install another: pip install "jax!=0.9.1,!=0.9.2,!=0.10.*"'
     )
 
 from ntkbook.claims import ClaimError, claim

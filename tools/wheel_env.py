@@ -28,7 +28,7 @@ def run(*command: str | Path) -> bool:
 def build() -> Path:
     shutil.rmtree(ROOT / DIST, ignore_errors=True)
     # By way of the source distribution: files left behind in build/ cannot get into the wheel.
-    options = ("--no-build-isolation", "--offline", "--python", sys.executable)
+    options = ("--quiet", "--no-build-isolation", "--offline", "--python", sys.executable)
     if not run(*UV, "build", *options, "--out-dir", DIST):
         sys.exit("the wheel cannot be built: mend pyproject.toml")
     (wheel,) = (ROOT / DIST).glob("*.whl")
