@@ -44,7 +44,8 @@ class LiveFigure:
             f"<style>{style}</style>"
             f'<div class="live-figure" id="{name}" role="group" '
             f'aria-label="{html.escape(self.description, quote=True)}" '
-            f'data-module="{self.module}">This figure needs JavaScript.</div>'
+            f'data-module="{self.module}">This figure needs JavaScript. '
+            "In a notebook, run this cell.</div>"
             "<script>(() => {"
             f'const element = document.getElementById("{name}");'
             f'const code = new Blob([{_script(code)}], {{type: "text/javascript"}});'

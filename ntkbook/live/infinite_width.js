@@ -112,6 +112,9 @@ export function render(element, start) {
   const state = { ...start, seed: 1 };
   const angles = Array.from({ length: ANGLES }, (_, i) => (Math.PI * i) / (ANGLES - 1));
   const controls = make("div", { class: "controls" }, element);
+  controls.addEventListener("keydown", (event) => { // else JupyterLab takes arrows and letters for shortcuts
+    if (!(event.ctrlKey || event.metaKey || event.altKey)) event.stopPropagation();
+  });
 
   function slider(name, min, max, words) {
     const label = make("label", {}, controls);
