@@ -8,49 +8,63 @@ import numpy as np
 def floats(name, x, *, shape):
     """Return ``x`` as a floating array of the named shape, or say what is wrong with it.
 
-    ``shape`` describes each axis in words, such as ``("N1", "D")``; every axis must be non-empty.
-    Values are looked at only where there are values, that is not under jit.
+    ``shape`` describes each axis in words, such as ``("N1", "D")``, or ``("N1", "D", "...")`` if
+    more axes may follow; every axis must be non-empty. Values are looked at only where there are
+    values, that is not under jit.
     """
     wanted = f"expected a float32 or float64 array of shape ({', '.join(shape)})"
     try:
         x = jnp.asarray(x)
     except (TypeError, ValueError) as error:
         raise TypeError(f"{name} is {type(x).__name__}; {wanted}") from error
-    if x.ndim != len(shape):
+    more = shape[-1] == "..."
+    if x.ndim < len(shape) - more or (x.ndim > len(shape) and not more):
         raise ValueError(f"{name} has shape {x.shape}; {wanted}")
     if x.dtype not in (np.float32, np.float64):
         raise TypeError(f"{name} has dtype {x.dtype}; {wanted}")
     if x.size == 0:
         raise ValueError(f"{name} has shape {x.shape}, which is empty; {wanted}")
+    return finite(name, x)
+
+
+def finite(name, x):
+    """Return ``x`` if all its values are finite, or if it has no values yet, as under jit."""
     if not isinstance(x, jax.core.Tracer):
         with jax.ensure_compile_time_eval():  # a constant inside a traced function has values too
             finite = bool(jnp.isfinite(x).all())
         if not finite:
-            raise ValueError(f"{name} holds NaN or infinity; {wanted} with finite values")
+            raise ValueError(f"{name} holds NaN or infinity; expected finite values")
     return x
 
 
-def points(x1, x2):
-    """Check two sets of points that a kernel compares; ``x2=None`` stays None."""
-    x1 = floats("x1", x1, shape=("N1", "D"))
+def points(x1, x2, *, images=False):
+    """Check two sets of points that a kernel compares; ``x2=None`` stays None.
+
+    A point is a vector, or with ``images`` an array of any shape.
+    """
+    more = ("...",) if images else ()
+    x1 = floats("x1", x1, shape=("N1", "D", *more))
     if x2 is None:
         return x1, None
-    x2 = floats("x2", x2, shape=("N2", "D"))
-    if x1.shape[1] != x2.shape[1]:
-        raise ValueError(f"x1 has D = {x1.shape[1]} and x2 has D = {x2.shape[1]}; expected one D")
+    x2 = floats("x2", x2, shape=("N2", "D", *more))
+    if x1.shape[1:] != x2.shape[1:]:
+        d1, d2 = (" x ".join(map(str, x.shape[1:])) for x in (x1, x2))
+        raise ValueError(f"x1 has D = {d1} and x2 has D = {d2}; expected one D")
     if x1.dtype != x2.dtype:
         raise TypeError(f"x1 has dtype {x1.dtype} and x2 has {x2.dtype}; expected one dtype")
     return x1, x2
 
 
-def number(name, value, *, least=0.0, above=False):
-    """Return a Python float that is finite and at least (or above) ``least``."""
-    wanted = f"expected a finite number {'greater than' if above else 'of at least'} {least:g}"
+def number(name, value, *, least=0.0, above=False, finite=True):
+    """Return a Python float that is at least (or above) ``least``, and finite unless told."""
+    kind = "a finite number" if finite else "a number"
+    wanted = f"expected {kind} {'greater than' if above else 'of at least'} {least:g}"
     try:
         number = float(value)
     except (TypeError, ValueError) as error:
         raise TypeError(f"{name} is {value!r}; {wanted}") from error
-    if not np.isfinite(number) or number < least or (above and number == least):
+    bad = np.isnan(number) or (finite and np.isinf(number))
+    if bad or number < least or (above and number == least):
         raise ValueError(f"{name} is {value!r}; {wanted}")
     return number
 

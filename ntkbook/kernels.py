@@ -1,43 +1,52 @@
 """The empirical neural tangent kernel of any ``apply(params, x)``."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+import numpy as np
+from jaxtyping import Array, Float, PyTree
 
 from ntkbook import _checks
 from ntkbook.networks import MLP
 
 _JACOBIAN_BYTES = 2**28  # memory that one block of a Jacobian may take
 
+Apply = Callable[[Any, Array], Array]
+_dot = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
+
 
 def empirical_ntk(
-    apply: Callable[[Any, Array], Array],
-    params: Any,
-    x1: Float[Array, "n1 d"],
-    x2: Float[Array, "n2 d"] | None = None,
+    apply: Apply,
+    params: PyTree,
+    x1: Float[Array, "n1 ..."],
+    x2: Float[Array, "n2 ..."] | None = None,
     *,
     output: Literal["full", "trace"] = "full",
+    weights: PyTree | None = None,
     block_size: int | None = None,
 ) -> Float[Array, "n1 n2 c c"] | Float[Array, "n1 n2"]:
     """The empirical neural tangent kernel, ``<d f_c(x) / d params, d f_c'(x') / d params>``.
 
-    For the ``apply`` of a network that :mod:`ntkbook.networks` built, the kernel is computed layer
-    by layer, without the Jacobian. Any other function goes through its Jacobian, in blocks of
-    rows. Compiled code is kept for each ``apply``: pass the same function again, not a new lambda.
+    For the ``apply`` of a fully connected network of :mod:`ntkbook.networks` the kernel is
+    computed layer by layer, without the Jacobian. Any other function goes through its Jacobian,
+    leaf by leaf, in blocks of rows. Compiled code is kept for each ``apply``: pass the same
+    function again, not a new lambda.
 
     Args:
-        apply: the network, ``apply(params, x)`` with ``x`` of shape (N, D), result (N, C).
-            It must treat each row on its own (no batch statistics).
+        apply: the network, ``apply(params, x)`` with result (N, C), one row an example. It must
+            treat each row on its own (no batch statistics).
         params: its parameters, any pytree of floating arrays.
-        x1: inputs, one row an example.
+        x1: inputs, one row an example; an example may be a vector or an image.
         x2: other inputs; by default ``x1``.
         output: ``"full"`` for all pairs of outputs, ``"trace"`` for the mean over outputs of
             the diagonal blocks.
+        weights: factors of the terms of the inner product, by default 1: one pytree with the
+            structure of ``params`` or of its upper part, each leaf a number (a learning rate of a
+            layer) or an array of that parameter's shape (a preconditioner, as Adam's).
         block_size: rows of a Jacobian held at once; by default what fits into 256 MiB. The
             layerwise path does not need it.
 
@@ -47,7 +56,7 @@ def empirical_ntk(
     Raises:
         ValueError: a shape, a value or ``output`` is not as above; an ``apply`` that returns
             (N,) is refused with a hint.
-        TypeError: ``x1``, ``x2`` or a leaf of ``params`` is not a floating array.
+        TypeError: ``x1``, ``x2`` or a leaf of ``params`` or ``weights`` is not floating.
 
     Source:
         Jacot, Gabriel & Hongler (2018), Section 4; the layerwise form is the outer product
@@ -60,50 +69,243 @@ def empirical_ntk(
         >>> params, x = net.init(jax.random.key(0)), jax.numpy.eye(3)
         >>> empirical_ntk(net.apply, params, x).shape
         (3, 3, 2, 2)
+        >>> rates = [1.0, 0.1]  # one learning rate for each layer
+        >>> empirical_ntk(net.apply, params, x, output="trace", weights=tuple(rates)).shape
+        (3, 3)
         >>> empirical_ntk(lambda w, x: x @ w, jax.numpy.ones((3, 1)), x, output="trace").shape
         (3, 3)
     """
+    x1, x2 = _checks.points(x1, x2, images=True)
+    trace = _checks.choice("output", output, ("full", "trace")) == "trace"
+    outputs = outputs_of(apply, params, x1)
+    weights = full_weights(weights, params)
+    elementwise = any(w.ndim for w in jax.tree.leaves(weights))
+    if _is_mlp(apply) and not elementwise:
+        return _layerwise(apply.__self__, params, x1, x2, weights, trace=trace)
+    block_size = _block_size(block_size, params, outputs)
+    return _contraction(apply, params, x1, x2, weights, trace=trace, block_size=block_size)
+
+
+def layer_ntks(
+    apply: Apply,
+    params: PyTree,
+    x1: Float[Array, "n1 ..."],
+    x2: Float[Array, "n2 ..."] | None = None,
+    *,
+    output: Literal["full", "trace"] = "full",
+    block_size: int | None = None,
+) -> PyTree:
+    """The share of each array of parameters in the tangent kernel; the shares add up to it.
+
+    Args:
+        apply: as in :func:`empirical_ntk`.
+        params: parameters.
+        x1: inputs, one row an example.
+        x2: other inputs; by default ``x1``.
+        output: ``"full"`` or ``"trace"``.
+        block_size: rows of a Jacobian held at once.
+
+    Returns:
+        A pytree like ``params`` with a kernel in the place of each array; for the networks of
+        :mod:`ntkbook.networks` a tuple of layers with kernels ``w`` and ``b``.
+
+    Raises:
+        ValueError: as :func:`empirical_ntk`.
+        TypeError: as :func:`empirical_ntk`.
+
+    Example:
+        >>> import jax
+        >>> from ntkbook import networks
+        >>> net = networks.mlp((3, 64, 64, 1), "relu")
+        >>> params, x = net.init(jax.random.key(0)), jax.numpy.eye(3)
+        >>> shares = layer_ntks(net.apply, params, x, output="trace")
+        >>> bool(jax.numpy.allclose(sum(layer.w for layer in shares),
+        ...                         empirical_ntk(net.apply, params, x, output="trace"), rtol=1e-4))
+        True
+    """
+    x1, x2 = _checks.points(x1, x2, images=True)
+    trace = _checks.choice("output", output, ("full", "trace")) == "trace"
+    outputs = outputs_of(apply, params, x1)
+    if _is_mlp(apply):
+        return _layerwise(apply.__self__, params, x1, x2, None, trace=trace)
+    block_size = _block_size(block_size, params, outputs)
+    return _contraction(apply, params, x1, x2, None, trace=trace, block_size=block_size)
+
+
+def ntk_vector_product(
+    apply: Apply,
+    params: PyTree,
+    x1: Float[Array, "n1 ..."],
+    x2: Float[Array, "n2 ..."] | None,
+    v: Float[Array, "n2 c"],
+    *,
+    weights: PyTree | None = None,
+) -> Float[Array, "n1 c"]:
+    """The tangent kernel times a vector, without the kernel: ``J(x1) weights J(x2)^T v``.
+
+    One backward pass through ``x2`` and one forward pass of derivatives through ``x1``: time and
+    memory grow with N1 + N2.
+
+    Args:
+        apply: as in :func:`empirical_ntk`.
+        params: parameters.
+        x1: inputs of the rows.
+        x2: inputs of the columns; None for ``x1``.
+        v: the vector, one entry for each column and output.
+        weights: as in :func:`empirical_ntk`.
+
+    Returns:
+        ``sum_jd K[i, j, c, d] v[j, d]``.
+
+    Raises:
+        ValueError: as :func:`empirical_ntk`; ``v`` does not have shape (N2, C).
+        TypeError: as :func:`empirical_ntk`.
+
+    Example:
+        >>> import jax
+        >>> from ntkbook import networks
+        >>> net = networks.mlp((3, 64, 1), "relu")
+        >>> params, x, v = net.init(jax.random.key(0)), jax.numpy.eye(3), jax.numpy.ones((3, 1))
+        >>> kernel = empirical_ntk(net.apply, params, x, output="trace")
+        >>> product = ntk_vector_product(net.apply, params, x, None, v)
+        >>> bool(jax.numpy.allclose(product, kernel @ v, rtol=1e-4))
+        True
+    """
+    x1, x2 = _checks.points(x1, x2, images=True)
+    columns = x1 if x2 is None else x2
+    v = _checks.floats("v", v, shape=("N2", "C"))
+    wanted = (len(columns), outputs_of(apply, params, x1))
+    if v.shape != wanted:
+        raise ValueError(f"v has shape {v.shape}; expected (N2, C) = {wanted}")
+    return _vector_product(apply, params, x1, columns, v, full_weights(weights, params))
+
+
+def ntk_blocks(
+    apply: Apply,
+    params: PyTree,
+    x1: Float[Array, "n1 ..."],
+    x2: Float[Array, "n2 ..."] | None = None,
+    *,
+    rows: int,
+    output: Literal["full", "trace"] = "full",
+    weights: PyTree | None = None,
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """The tangent kernel in blocks of rows, for a kernel too large for the device's memory.
+
+    Args:
+        apply: as in :func:`empirical_ntk`.
+        params: parameters.
+        x1: inputs of the rows.
+        x2: inputs of the columns; by default ``x1``.
+        rows: of each block; the last may have fewer.
+        output: ``"full"`` or ``"trace"``.
+        weights: as in :func:`empirical_ntk`.
+
+    Yields:
+        ``(where, block)``: a slice of the rows of ``x1`` and the kernel's rows there, a NumPy
+        array in the host's memory, ready for ``kernel[where] = block`` (a file that
+        ``numpy.memmap`` opened may hold it).
+
+    Raises:
+        ValueError: as :func:`empirical_ntk`; ``rows`` is less than 1.
+        TypeError: as :func:`empirical_ntk`.
+
+    Example:
+        >>> import jax
+        >>> from ntkbook import networks
+        >>> net = networks.mlp((3, 64, 1), "relu")
+        >>> params, x = net.init(jax.random.key(0)), jax.numpy.ones((5, 3))
+        >>> [(where, block.shape) for where, block in ntk_blocks(net.apply, params, x, rows=4,
+        ...                                                      output="trace")]
+        [(slice(0, 4, None), (4, 5)), (slice(4, 5, None), (1, 5))]
+    """
+    x1, x2 = _checks.points(x1, x2, images=True)
+    n, rows = len(x1), min(_checks.count("rows", rows), len(x1))
+    columns = x1 if x2 is None else x2
+    for start in range(0, n, rows):
+        first = min(start, n - rows)  # the last block is as high as the others: no new compilation
+        block = empirical_ntk(
+            apply, params, x1[first : first + rows], columns, output=output, weights=weights
+        )
+        yield slice(start, first + rows), np.asarray(block[start - first :])
+
+
+def outputs_of(apply, params, x):
+    """Number of outputs C, after a look at ``apply`` and ``params``."""
     if not callable(apply):
         raise TypeError(f"apply is {type(apply).__name__}; expected a function apply(params, x)")
-    x1, x2 = _checks.points(x1, x2)
-    trace = _checks.choice("output", output, ("full", "trace")) == "trace"
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         dtype = getattr(leaf, "dtype", None)
         if dtype is None or not jnp.issubdtype(dtype, jnp.floating):
             name = "params" + jax.tree_util.keystr(path)
             kind = dtype or f"type {type(leaf).__name__}"
             raise TypeError(f"{name} has {kind}; expected floating arrays only")
-    shape = getattr(jax.eval_shape(apply, params, x1), "shape", None)
-    if shape is None or len(shape) != 2 or shape[0] != len(x1):
-        hint = " (for a scalar output, return f[:, None])" if shape == (len(x1),) else ""
-        raise ValueError(f"apply returned shape {shape}; expected ({len(x1)}, C){hint}")
+    shape = getattr(jax.eval_shape(apply, params, x), "shape", None)
+    if shape is None or len(shape) != 2 or shape[0] != len(x):
+        hint = " (for a scalar output, return f[:, None])" if shape == (len(x),) else ""
+        raise ValueError(f"apply returned shape {shape}; expected ({len(x)}, C){hint}")
+    return shape[1]
 
-    if getattr(apply, "__func__", None) is MLP.apply:
-        return _layerwise(apply.__self__, params, x1, x2, trace=trace)
+
+def full_weights(weights, params, name="weights"):
+    """One weight for each leaf of ``params``, a number or an array of its shape."""
+    weights = 1.0 if weights is None else weights
+    try:
+        weights = jax.tree.broadcast(weights, params)
+    except ValueError as error:
+        raise ValueError(
+            f"{name} has the structure {jax.tree.structure(weights)}; "
+            f"expected that of params, or of its upper part: {jax.tree.structure(params)}"
+        ) from error
+
+    def checked(path, weight, leaf):
+        leaf_name = name + jax.tree_util.keystr(path)
+        shape = jnp.shape(weight)
+        if shape not in ((), leaf.shape):
+            wanted = f"expected a number or shape {leaf.shape}"
+            raise ValueError(f"{leaf_name} has shape {shape}; {wanted}")
+        given = jnp.result_type(weight)
+        if not jnp.issubdtype(given, jnp.floating) and not isinstance(weight, int):
+            raise TypeError(f"{leaf_name} has dtype {given}; expected a floating array")
+        weight = jnp.asarray(weight, leaf.dtype)
+        return _checks.finite(leaf_name, weight)
+
+    return jax.tree_util.tree_map_with_path(checked, weights, params)
+
+
+def _block_size(block_size, params, outputs):
     if block_size is None:
-        bytes_a_row = sum(leaf.nbytes for leaf in jax.tree.leaves(params)) * shape[1]
+        bytes_a_row = sum(leaf.nbytes for leaf in jax.tree.leaves(params)) * outputs
         block_size = max(1, _JACOBIAN_BYTES // max(1, bytes_a_row))
-    block_size = _checks.count("block_size", block_size)
-    return _contraction(apply, params, x1, x2, trace=trace, block_size=block_size)
+    return _checks.count("block_size", block_size)
+
+
+def _is_mlp(apply):
+    return getattr(apply, "__func__", None) is MLP.apply
 
 
 @partial(jax.jit, static_argnames=("net", "trace"))
-def _layerwise(net, params, x1, x2, *, trace):
-    """Sum over layers of (backward signals' Gram matrix) * (layer inputs' Gram matrix)."""
+def _layerwise(net, params, x1, x2, weights, *, trace):
+    """Gram matrices of backward signals times those of layer inputs, by layer or weighted sum."""
     first = _signals(net, params, x1)
     second = first if x2 is None else _signals(net, params, x2)
-    kernel = 0.0
-    for layer, ((g1, b1), (g2, b2)) in enumerate(zip(first, second, strict=True)):
-        scales = net.scales(layer)
-        inputs = scales.w_scale**2 * _product(g1, g2)
-        if params[layer].b is not None:
-            inputs = inputs + scales.b_scale**2
-        kernel = kernel + (
-            inputs * _product(_flat(b1), _flat(b2)) / b1.shape[1]
-            if trace
-            else inputs[:, :, None, None] * _blocks(b1, b2)
-        )
-    return kernel
+    kernel, shares = 0.0, []
+    for i, ((g1, b1), (g2, b2)) in enumerate(zip(first, second, strict=True)):
+        scales = net.scales(i)
+        inputs, bias = scales.w_scale**2 * _dot(g1, g2.T), scales.b_scale**2
+        if trace:
+            signals = _dot(_flat(b1), _flat(b2).T) / b1.shape[1]
+        else:
+            signals, inputs = _blocks(b1, b2), inputs[:, :, None, None]
+        if weights is None:
+            b = None if params[i].b is None else bias * signals
+            shares.append(type(params[i])(inputs * signals, b))
+            continue
+        inputs = weights[i].w * inputs
+        if params[i].b is not None:
+            inputs = inputs + weights[i].b * bias
+        kernel = kernel + inputs * signals
+    return tuple(shares) or kernel
 
 
 def _signals(net, params, x):
@@ -125,29 +327,44 @@ def _signals(net, params, x):
 
 
 @partial(jax.jit, static_argnames=("apply", "trace", "block_size"))
-def _contraction(apply, params, x1, x2, *, trace, block_size):
+def _contraction(apply, params, x1, x2, weights, *, trace, block_size):
     """Contract the two Jacobians leaf by leaf, a block of rows of each at a time."""
-    x2 = x1 if x2 is None else x2
+    structure = jax.tree.structure(params)
+    factors = [None] * structure.num_leaves if weights is None else jax.tree.leaves(weights)
 
     def jacobian(x):  # of one example: leaves (C, size)
         leaves = jax.tree.leaves(jax.jacrev(lambda p: apply(p, x[None])[0])(params))
         return [leaf.reshape(len(leaf), -1) for leaf in leaves]
 
+    def weighted(j):
+        return [a if w is None else a * w.reshape(1, -1) for a, w in zip(j, factors, strict=True)]
+
     def pair(j1, j2):
         if trace:
             product = partial(jnp.vdot, precision=jax.lax.Precision.HIGHEST)
-            return sum(map(product, j1, j2)) / len(j1[0])
-        return sum(map(_product, j1, j2))
+            shares = [product(a, b) / len(a) for a, b in zip(j1, j2, strict=True)]
+        else:
+            shares = [_dot(a, b.T) for a, b in zip(j1, j2, strict=True)]
+        return structure.unflatten(shares) if weights is None else sum(shares)
 
-    def row(x):  # the vmaps inside `map` turn the products of pairs into one of blocks
-        j1 = jacobian(x)
-        return jax.lax.map(lambda y: pair(j1, jacobian(y)), x2, batch_size=block_size)
+    # The vmaps inside `map` turn the products of pairs into one of blocks.
+    if x2 is None and len(x1) <= block_size:
+        j = jax.vmap(jacobian)(x1)
+        return jax.vmap(lambda a: jax.vmap(lambda b: pair(weighted(a), b))(j))(j)
+
+    def row(x):
+        j1 = weighted(jacobian(x))
+        columns = x1 if x2 is None else x2
+        return jax.lax.map(lambda y: pair(j1, jacobian(y)), columns, batch_size=block_size)
 
     return jax.lax.map(row, x1, batch_size=block_size)
 
 
-def _product(a: Float[Array, "n k"], b: Float[Array, "m k"]) -> Float[Array, "n m"]:
-    return jnp.matmul(a, b.T, precision=jax.lax.Precision.HIGHEST)
+@partial(jax.jit, static_argnames="apply")
+def _vector_product(apply, params, x1, x2, v, weights):
+    _, back = jax.vjp(lambda p: apply(p, x2), params)
+    direction = jax.tree.map(jnp.multiply, back(v)[0], weights)
+    return jax.jvp(lambda p: apply(p, x1), (params,), (direction,))[1]
 
 
 def _flat(b):
@@ -156,5 +373,5 @@ def _flat(b):
 
 def _blocks(b1: Float[Array, "n c k"], b2: Float[Array, "m c k"]) -> Float[Array, "n m c c"]:
     n, c, k = b1.shape
-    gram = _product(b1.reshape(n * c, k), b2.reshape(-1, k))
+    gram = _dot(b1.reshape(n * c, k), b2.reshape(-1, k).T)
     return gram.reshape(n, c, -1, c).swapaxes(1, 2)

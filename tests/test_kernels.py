@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.flatten_util import ravel_pytree
 
-from ntkbook import empirical_ntk, kernels, mlp
+from ntkbook import cnn, empirical_ntk, kernels, layer_ntks, mlp, ntk_blocks, ntk_vector_product
 from ntkbook.networks import Layer
 
 
@@ -77,7 +77,7 @@ def test_two_layers_by_hand(x64):
     z = 1.5 * x @ w / math.sqrt(5)
     on = (z > 0).astype(float)
     last = jnp.maximum(z, 0) @ jnp.maximum(z, 0).T * 1.5**2 / 8
-    first = (on * a[:, 0] ** 2) @ on.T * (1.5**2 / 8) * (1.5**2 * x @ x.T / 5)
+    first = (on * a[:, 0][None] ** 2) @ on.T * (1.5**2 / 8) * (1.5**2 * x @ x.T / 5)
     np.testing.assert_allclose(
         empirical_ntk(net.apply, params, x, output="trace"), last + first, rtol=1e-12
     )
@@ -164,6 +164,115 @@ def test_the_wrapped_layerwise_path_is_not_mistaken():
     )
 
 
+def by_jacobian(apply, params, x, weights):
+    """The full kernel from the whole Jacobian, each column times its weight."""
+    jacobian = jax.jacrev(lambda p: apply(p, x))(params)
+    terms = zip(jax.tree.leaves(jacobian), jax.tree.leaves(weights), strict=True)
+    flat = [(j.reshape(*j.shape[:2], -1), w.reshape(-1)) for j, w in terms]
+    return sum(jnp.einsum("icp,jdp,p->ijcd", j, j, w) for j, w in flat)
+
+
+def weighted_cases():
+    net = mlp((3, 5, 4, 2), "erf", b_std=0.3)
+    params, x = net.init(jax.random.key(0)), jax.random.normal(jax.random.key(1), (6, 3))
+    draws = jax.random.split(jax.random.key(2), len(jax.tree.leaves(params)))
+    structure = jax.tree.structure(params)
+    elementwise = jax.tree.map(
+        lambda key, p: jax.random.exponential(key, p.shape), structure.unflatten(draws), params
+    )
+    by_layer = (10.0, 1.0, 0.1)
+    per_leaf = tuple(Layer(w, 2 * w) for w in by_layer)
+    filled = lambda tree: jax.tree.map(lambda w, p: jnp.full(p.shape, w), tree, params)
+    layers = filled(tuple(Layer(w, w) for w in by_layer))
+    return (
+        net,
+        params,
+        x,
+        [
+            (by_layer, layers),
+            (per_leaf, filled(per_leaf)),
+            (elementwise, elementwise),
+            ((10.0, elementwise[1], 0.1), (layers[0], elementwise[1], layers[2])),
+        ],
+    )
+
+
+def test_weights_by_layer_by_array_and_by_element():
+    """Learning rates of layers and preconditioners, on the layerwise path and through Jacobians."""
+    net, params, x, cases = weighted_cases()
+    generic = lambda p, x: net.apply(p, x)
+    v = jax.random.normal(jax.random.key(3), (6, 2))
+    for weights, whole in cases:
+        want = by_jacobian(net.apply, params, x, whole)
+        for apply in (net.apply, generic):
+            got = empirical_ntk(apply, params, x, weights=weights)
+            np.testing.assert_allclose(got, want, rtol=2e-4, atol=1e-5)
+        trace = empirical_ntk(net.apply, params, x, output="trace", weights=weights)
+        np.testing.assert_allclose(trace, jnp.einsum("ijcc->ij", want) / 2, rtol=2e-4, atol=1e-5)
+        product = ntk_vector_product(net.apply, params, x, None, v, weights=weights)
+        np.testing.assert_allclose(
+            product, jnp.einsum("ijcd,jd->ic", want, v), rtol=2e-4, atol=1e-5
+        )
+
+
+@pytest.mark.parametrize("output", ["full", "trace"])
+def test_shares_of_layers_add_up(output):
+    net, params, x, _ = weighted_cases()
+    whole = empirical_ntk(net.apply, params, x, x[:4], output=output)
+    shares = layer_ntks(net.apply, params, x, x[:4], output=output)
+    assert jax.tree.structure(shares) == jax.tree.structure(params)
+    np.testing.assert_allclose(sum(jax.tree.leaves(shares)), whole, rtol=1e-4, atol=1e-6)
+    others = layer_ntks(lambda p, x: net.apply(p, x), params, x, x[:4], output=output, block_size=3)
+    for share, other in zip(jax.tree.leaves(shares), jax.tree.leaves(others), strict=True):
+        np.testing.assert_allclose(share, other, rtol=1e-4, atol=1e-6)
+    last_bias = shares[-1].b  # of a sum with a bias b: every output has slope b_std
+    eye = 0.3**2 * np.eye(2) if output == "full" else 0.3**2
+    np.testing.assert_allclose(last_bias, np.broadcast_to(eye, last_bias.shape), rtol=1e-5)
+
+
+def test_vector_products_of_other_points():
+    net, params, x, _ = weighted_cases()
+    v = jax.random.normal(jax.random.key(3), (4, 2))
+    kernel = empirical_ntk(net.apply, params, x, x[:4])
+    product = ntk_vector_product(net.apply, params, x, x[:4], v)
+    np.testing.assert_allclose(product, jnp.einsum("ijcd,jd->ic", kernel, v), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("rows", [1, 4, 6, 100])
+def test_blocks_of_rows_make_up_the_kernel(rows):
+    net, params, x, _ = weighted_cases()
+    whole = empirical_ntk(net.apply, params, x, output="trace")
+    kernel = np.full((6, 6), np.nan, np.float32)
+    for where, block in ntk_blocks(net.apply, params, x, rows=rows, output="trace"):
+        assert isinstance(block, np.ndarray) and len(block) <= rows
+        kernel[where] = block
+    np.testing.assert_allclose(kernel, whole, rtol=1e-5)
+
+
+def test_convolutional_networks_and_images():
+    net = cnn((4, 4, 2), (3, 3), 2, "erf", b_std=0.1)
+    params = net.init(jax.random.key(0))
+    x = jax.random.normal(jax.random.key(1), (5, 4, 4, 2))
+    ones = jax.tree.map(jnp.ones_like, params)
+    want = by_jacobian(net.apply, params, x, ones)
+    for block_size in (None, 2):
+        got = empirical_ntk(net.apply, params, x, block_size=block_size)
+        np.testing.assert_allclose(got, want, rtol=2e-4, atol=1e-6)
+
+
+def test_a_transposed_gram_matrix_is_caught(monkeypatch):
+    """K(x1, x2) with different points is not symmetric, so a transposed factor must show."""
+    net = mlp((3, 5, 1), "relu")
+    params, x = net.init(jax.random.key(0)), jax.random.normal(jax.random.key(1), (8, 3))
+    want = empirical_ntk(lambda p, x: net.apply(p, x), params, x[:4], x[4:], output="trace")
+    dot = kernels._dot
+    monkeypatch.setattr(kernels, "_dot", lambda a, b: dot(a, b).T if a.shape[1] == 5 else dot(a, b))
+    jax.clear_caches()
+    got = empirical_ntk(net.apply, params, x[:4], x[4:], output="trace")
+    jax.clear_caches()
+    assert not np.allclose(got, want, rtol=1e-2)
+
+
 NET = mlp((2, 3, 1), "relu")
 PARAMS = NET.init(jax.random.key(0))
 X = np.ones((3, 2), np.float32)
@@ -224,3 +333,26 @@ X = np.ones((3, 2), np.float32)
 def test_bad_input_is_refused(error, words, apply, params, x1, x2, options):
     with pytest.raises(error, match=words):
         empirical_ntk(apply, params, x1, x2, **options)
+
+
+@pytest.mark.parametrize(
+    "error, words, weights",
+    [
+        (ValueError, r"weights has the structure .*; expected that of params", (1.0, 1.0, 1.0)),
+        (ValueError, r"weights\[0\].w has shape \(3,\); expected a number or", (np.ones(3), 1.0)),
+        (TypeError, r"weights\[1\].w has dtype complex", (1.0, 1j)),
+        (ValueError, r"weights\[1\].w holds NaN", (1.0, np.nan)),
+    ],
+)
+def test_bad_weights_are_refused(error, words, weights):
+    with pytest.raises(error, match=words):
+        empirical_ntk(NET.apply, PARAMS, X, weights=weights)
+
+
+def test_bad_vectors_and_blocks_are_refused():
+    with pytest.raises(ValueError, match=r"v has shape \(2, 1\); expected \(N2, C\) = \(3, 1\)"):
+        ntk_vector_product(NET.apply, PARAMS, X, None, np.ones((2, 1), np.float32))
+    with pytest.raises(ValueError, match="rows is 0"):
+        next(ntk_blocks(NET.apply, PARAMS, X, rows=0))
+    with pytest.raises(ValueError, match="x1 holds NaN"):
+        layer_ntks(NET.apply, PARAMS, X * np.nan)
