@@ -13,16 +13,39 @@ if jaxlib.__version__ in ("0.9.1", "0.9.2", "0.10.0", "0.10.1", "0.10.2"):
     )
 
 from ntkbook.claims import ClaimError, claim
+from ntkbook.dynamics import Run, TrainingError, choose_method, train
 from ntkbook.infinite import InfiniteKernels, infinite_kernels
-from ntkbook.kernels import empirical_ntk
-from ntkbook.networks import MLP, mlp
+from ntkbook.kernels import empirical_ntk, layer_ntks, ntk_blocks, ntk_vector_product
+from ntkbook.networks import (
+    CNN,
+    MLP,
+    WideResNet,
+    cnn,
+    deep_linear,
+    mlp,
+    reparametrize,
+    wide_resnet,
+)
 
 __all__ = [
+    "CNN",
     "MLP",
     "ClaimError",
     "InfiniteKernels",
+    "Run",
+    "TrainingError",
+    "WideResNet",
+    "choose_method",
     "claim",
+    "cnn",
+    "deep_linear",
     "empirical_ntk",
     "infinite_kernels",
+    "layer_ntks",
     "mlp",
+    "ntk_blocks",
+    "ntk_vector_product",
+    "reparametrize",
+    "train",
+    "wide_resnet",
 ]

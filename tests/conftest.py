@@ -7,8 +7,8 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def strict():
-    """Every test runs with strict dtype promotion, so that no dtype changes unnoticed."""
-    with jax.numpy_dtype_promotion("strict"):
+    """Every test runs with strict promotion, so that no dtype or shape changes unnoticed."""
+    with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
         yield
 
 
