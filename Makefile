@@ -2,7 +2,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # the steps share .venv and _build
-.PHONY: help setup execute book test check notebooks serve lock clean
+.PHONY: help setup execute book test check bench notebooks serve lock clean
 
 PY := .venv/bin/python
 STEP := sh tools/step.sh
@@ -13,6 +13,8 @@ export JAX_COMPILATION_CACHE_DIR := $(CURDIR)/_build/jax-cache
 export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS := 0
 # else XLA complains about each program that it takes from that cache
 export TF_CPP_MIN_LOG_LEVEL := 3
+# no progress bar in a built page
+export NTKBOOK_PROGRESS := 0
 
 help: ## list these tasks
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -50,6 +52,9 @@ test: setup ## check style, notebooks and package, and run every notebook agains
 
 check: book ## try the built pages in Chromium
 	@$(STEP) 'pages in the browser' 'mend what is named above, $(AGAIN)' $(PY) tools/check_pages.py
+
+bench: setup ## measure speed and memory: a table, and _build/bench.json; PEERS=... is a Python with torch
+	@$(PY) tools/bench.py _build/bench.json $(PEERS)
 
 notebooks: setup ## write the notebooks, CITATION.cff and the README's links from their sources
 	@$(STEP) 'notebooks' 'mend the chapter, $(AGAIN)' $(PY) tools/notebooks.py write

@@ -1,7 +1,8 @@
 """Neural tangent kernels, computed: the laboratory of the book.
 
 The names used most are here; the rest is in the modules ``networks``, ``kernels``, ``infinite``,
-``claims``, ``scaling``, ``plotting`` and ``live``.
+``dynamics``, ``regression``, ``measures``, ``theory``, ``data``, ``claims``, ``scaling``,
+``plotting`` and ``live``.
 """
 
 import jaxlib

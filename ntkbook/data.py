@@ -25,6 +25,8 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ntkbook import _checks
 
+Points = Array | np.ndarray
+
 
 class Examples(NamedTuple):
     """Examples, one a row.
@@ -491,7 +493,7 @@ class LinearMap(NamedTuple):
     matrix: Float[Array, "d k"]
     rank: Int[Array, ""]
 
-    def __call__(self, x: Float[Array, "n d"]) -> Float[Array, "n k"]:
+    def __call__(self, x: Float[Points, "n d"]) -> Float[Array, "n k"]:
         """Map points, one a row."""
         x = _checks.floats("x", x, shape=("N", "D"))
         if x.shape[1] != len(self.mean) or x.dtype != self.mean.dtype:
@@ -502,7 +504,7 @@ class LinearMap(NamedTuple):
         return _product(x - self.mean[None], self.matrix)
 
 
-def whiten(x_train: Float[Array, "p d"], *, g: float = 0.0, rtol: float = 1e-4) -> LinearMap:
+def whiten(x_train: Float[Points, "p d"], *, g: float = 0.0, rtol: float = 1e-4) -> LinearMap:
     """Whiten points, or make their spectrum flatter.
 
     With the centred points ``X = U S V^T``, the map sends them to ``U S^g V^T``, rescaled so that
@@ -539,7 +541,7 @@ def whiten(x_train: Float[Array, "p d"], *, g: float = 0.0, rtol: float = 1e-4) 
     return whitening
 
 
-def pca(x_train: Float[Array, "p d"], k: int) -> LinearMap:
+def pca(x_train: Float[Points, "p d"], k: int) -> LinearMap:
     """Project points onto the principal axes of the training points.
 
     Args:
@@ -613,7 +615,7 @@ def gaussian_inputs(
     p: int,
     d: int,
     *,
-    spectrum: Float[Array, " d"] | None = None,
+    spectrum: Float[Points, " d"] | None = None,
     whitened: bool = False,
 ) -> Float[Array, "p d"]:
     """Draw Gaussian points, not centred.
@@ -665,7 +667,7 @@ class LinearTeacher(NamedTuple):
     y: Float[Array, " p"]
 
 
-def linear_teacher(key: PRNGKeyArray, x: Float[Array, "p d"], *, s: float = 1.0) -> LinearTeacher:
+def linear_teacher(key: PRNGKeyArray, x: Float[Points, "p d"], *, s: float = 1.0) -> LinearTeacher:
     """Draw a linear teacher whose unit direction lies in the span of the points.
 
     Args:
@@ -709,7 +711,7 @@ class MultiOutputTeacher(NamedTuple):
 
 
 def multi_output_teacher(
-    key: PRNGKeyArray, x: Float[Array, "p d"], s: Sequence[float]
+    key: PRNGKeyArray, x: Float[Points, "p d"], s: Sequence[float]
 ) -> MultiOutputTeacher:
     """Draw a linear teacher with C outputs and given singular values.
 

@@ -12,6 +12,8 @@ from jaxtyping import Array, Float
 
 from ntkbook import _checks
 
+Numbers = Array | np.ndarray  # what is computed in NumPy takes either
+
 
 class Fit(NamedTuple):
     """A power law ``y = prefactor * x**slope``; ``low`` to ``high`` is the slope's interval."""
@@ -193,7 +195,7 @@ def half_loss_time(t: Float[Array, " n"], loss: Float[Array, "*batch n"]) -> Flo
 
 
 def fit_exponent(
-    x: Float[Array, " n"], y: Float[Array, "seeds n"], *, seed: int = 0, resamples: int = 1000
+    x: Float[Numbers, " n"], y: Float[Numbers, "seeds n"], *, seed: int = 0, resamples: int = 1000
 ) -> Fit:
     """Slope of log y against log x, with a 95 % interval from a bootstrap over seeds.
 
@@ -231,7 +233,7 @@ def fit_exponent(
 
 
 def collapse_spread(
-    x: Float[Array, " n"], y: Float[Array, "curves n"], scale: Float[Array, " curves"]
+    x: Float[Numbers, " n"], y: Float[Numbers, "curves n"], scale: Float[Numbers, " curves"]
 ) -> float:
     """How far curves lie apart when each is drawn against ``scale * x``.
 
@@ -268,11 +270,11 @@ def collapse_spread(
 
 
 def best_collapse(
-    x: Float[Array, " n"],
-    y: Float[Array, "seeds widths n"],
-    widths: Float[Array, " widths"],
+    x: Float[Numbers, " n"],
+    y: Float[Numbers, "seeds widths n"],
+    widths: Float[Numbers, " widths"],
     *,
-    exponents: Float[Array, " m"] | None = None,
+    exponents: Float[Numbers, " m"] | None = None,
     seed: int = 0,
     resamples: int = 200,
 ) -> Collapse:

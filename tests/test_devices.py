@@ -1,0 +1,51 @@
+"""Several devices: the same numbers when data are sharded over four virtual ones."""
+
+import os
+import subprocess
+import sys
+import textwrap
+
+PROGRAM = """
+    import jax, jax.numpy as jnp, numpy as np
+    from jax.sharding import Mesh, NamedSharding, PartitionSpec
+    import ntkbook as nb
+
+    assert jax.device_count() == 4
+    where = NamedSharding(Mesh(np.array(jax.devices()), "i"), PartitionSpec("i"))
+    net = nb.mlp((3, 16, 1), "relu")
+    params, x = net.init(jax.random.key(0)), jax.random.normal(jax.random.key(1), (8, 3))
+    y = jnp.sign(x[:, 0])
+    spread = jax.device_put(x, where)
+
+    kernel = lambda x: nb.empirical_ntk(net.apply, params, x, output="trace")
+    sharded = kernel(spread)
+    assert len(sharded.sharding.device_set) == 4, sharded.sharding
+    np.testing.assert_allclose(sharded, kernel(x), rtol=1e-6)
+    generic = lambda p, x: net.apply(p, x)
+    np.testing.assert_allclose(
+        nb.empirical_ntk(generic, params, spread, output="trace"), kernel(x), rtol=1e-5
+    )
+
+    infinite = lambda x: nb.infinite_kernels(x, depth=2, activation="relu").ntk
+    assert len(infinite(spread).sharding.device_set) == 4
+    np.testing.assert_allclose(infinite(spread), infinite(x), rtol=1e-6)
+
+    one = lambda key: nb.train(
+        net.apply, net.init(key), x, y, t_max=3.0, at=(1.0,), method="tsit5", record=("outputs",)
+    )
+    keys = jax.random.split(jax.random.key(2), 8)
+    many = jax.jit(jax.vmap(one))
+    runs = many(jax.device_put(keys, where)).check()
+    assert len(runs.loss.sharding.device_set) == 4
+    np.testing.assert_allclose(runs.loss, many(keys).loss, rtol=1e-5)
+    print("equal")
+"""
+
+
+def test_sharded_over_virtual_devices():
+    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(PROGRAM)],
+        env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout == "equal\n", done.stderr[-3000:]
