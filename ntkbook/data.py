@@ -204,7 +204,7 @@ def load(
         progress: whether to show progress on stderr; by default only on a terminal.
 
     Returns:
-        Images and labels: MNIST and Fashion-MNIST 60,000 for training and 10,000 for testing,
+        Images and labels. MNIST and Fashion-MNIST 60,000 for training and 10,000 for testing,
         EMNIST 112,800 and 18,800, all (N, 28, 28, 1); CIFAR-10 50,000 and 10,000, (N, 32, 32, 3).
 
     Raises:

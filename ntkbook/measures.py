@@ -137,7 +137,7 @@ def first_time(
         falling: True for the first time at or below the level, False for at or above it.
 
     Returns:
-        One time for each curve: the first of ``t`` if it starts beyond the level, infinity if it
+        One time for each curve, the first of ``t`` if it starts beyond the level, infinity if it
         never gets there, so that comparing times needs no special case.
 
     Raises:

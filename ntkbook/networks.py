@@ -219,7 +219,7 @@ def end_to_end(params: Sequence[Layer]) -> Float[Array, "d outputs"]:
         params: the layers of :func:`deep_linear`.
 
     Returns:
-        The product of the weight matrices: ``apply(params, x) == x @ end_to_end(params)``.
+        The product of the weight matrices; ``apply(params, x)`` is ``x @ end_to_end(params)``.
 
     Raises:
         ValueError: there is no layer.

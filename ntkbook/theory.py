@@ -526,7 +526,7 @@ def regression_gap_ratio(spike: Scalars) -> Float[Array, "..."]:
     """How far regression with the final kernel is from the network, for P < D.
 
     Both are at some distance from the min-norm solution: the network by its initial weights
-    outside the span of the data. This is |network - regression| / |network - min-norm|, at
+    outside the span of the data. This is ``|network - regression| / |network - min-norm|``, at
     every point.
 
     Args:
