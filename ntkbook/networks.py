@@ -48,7 +48,7 @@ class Scales(NamedTuple):
 
 @dataclass(frozen=True)
 class MLP:
-    """A fully connected network; make one with :func:`mlp`.
+    """A fully connected network; make one with :func:`~ntkbook.networks.mlp`.
 
     Attributes:
         widths: input dimension, hidden widths, number of outputs.
@@ -236,7 +236,7 @@ def end_to_end(params: Sequence[Layer]) -> Float[Array, "d outputs"]:
 
 @dataclass(frozen=True)
 class CNN:
-    """A convolutional network; make one with :func:`cnn`.
+    """A convolutional network; make one with :func:`~ntkbook.networks.cnn`.
 
     Attributes:
         image: height, width and channels of an input.
@@ -349,7 +349,7 @@ def cnn(
 
 @dataclass(frozen=True)
 class WideResNet:
-    """A wide residual network without normalisation; make one with :func:`wide_resnet`.
+    """A wide residual network without normalisation; make one with :func:`~ntkbook.networks.wide_resnet`.
 
     Attributes:
         image: height, width and channels of an input.

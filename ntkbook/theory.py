@@ -5,7 +5,7 @@ weight scale at initialisation, ``u`` size of one layer's weights, ``L`` number 
 ``P`` training points, ``D`` input dimension, ``C`` outputs. The loss is the mean of
 ``(f - y)**2 / 2`` and the parameters follow ``d theta / dt = -grad loss``. Data are whitened
 unless a function says otherwise. ``w`` is the first layer as the papers write it, one row a
-hidden unit (the transpose of ``Layer.w``), and a two-layer network is ``f(x) = a . (w @ x)``.
+hidden unit (the transpose of ``Layer.w``), and a two-layer network is ``f(x) = a · (w @ x)``.
 
 Scalar arguments may be Python numbers or arrays; arrays are broadcast against each other and the
 result has their shape. Where a source is in error, the form here is the mended one and the
@@ -215,14 +215,14 @@ def _silent_kernel(t, k0, k_inf, eps, tau, rate):
 
 
 class Overlaps(NamedTuple):
-    """Two-layer weights along the teacher: ``q = (|a|^2 + |w beta|^2) / 2``, ``r = a . w beta``."""
+    """Two-layer weights along the teacher: ``q = (|a|^2 + |w beta|^2) / 2``, ``r = a · w beta``."""
 
     q: Float[Array, "..."]
     r: Float[Array, "..."]
 
 
 class TwoLayer(NamedTuple):
-    """Weights of a two-layer linear network, ``f(x) = a . (w @ x)``."""
+    """Weights of a two-layer linear network, ``f(x) = a · (w @ x)``."""
 
     a: Float[Array, "... n"]
     w: Float[Array, "... n d"]
@@ -845,7 +845,7 @@ def spiked_kernel(
     beta: Float[Array, " d"],
     spike: Scalars,
 ) -> Float[Array, "n1 n2"]:
-    """The kernel ``x . (spike * beta beta^T + I) x'``.
+    """The kernel ``x · (spike * beta beta^T + I) x'``.
 
     Args:
         x1: inputs, one row an example.
@@ -948,7 +948,7 @@ def hidden_gram(
 
 
 def final_alignment(rank: Scalars, L: Scalars) -> Float[Array, "..."]:
-    """Alignment ``y . K y / (|K|_F |y|^2)`` of the final NTK with the targets, whitened data.
+    """Alignment ``y · K y / (|K|_F |y|^2)`` of the final NTK with the targets, whitened data.
 
     Args:
         rank: of the data, the smaller of P and D.
