@@ -84,3 +84,44 @@ def choice(name, value, allowed):
     if value not in allowed:
         raise ValueError(f"{name} is {value!r}; expected one of {', '.join(map(repr, allowed))}")
     return value
+
+
+def outputs(apply, params, x):
+    """Number of outputs C, after a look at ``apply`` and ``params``."""
+    if not callable(apply):
+        raise TypeError(f"apply is {type(apply).__name__}; expected a function apply(params, x)")
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        dtype = getattr(leaf, "dtype", None)
+        if dtype is None or not jnp.issubdtype(dtype, jnp.floating):
+            name = "params" + jax.tree_util.keystr(path)
+            kind = dtype or f"type {type(leaf).__name__}"
+            raise TypeError(f"{name} has {kind}; expected floating arrays only")
+    shape = getattr(jax.eval_shape(apply, params, x), "shape", None)
+    if shape is None or len(shape) != 2 or shape[0] != len(x):
+        hint = " (for a scalar output, return f[:, None])" if shape == (len(x),) else ""
+        raise ValueError(f"apply returned shape {shape}; expected ({len(x)}, C){hint}")
+    return shape[1]
+
+
+def weights(given, params, name="weights"):
+    """One weight for each leaf of ``params``, a number or an array of its shape; None for 1."""
+    given = 1.0 if given is None else given
+    try:
+        spread = jax.tree.broadcast(given, params)
+    except ValueError as error:
+        raise ValueError(
+            f"{name} has the structure {jax.tree.structure(given)}; "
+            f"expected that of params, or of its upper part: {jax.tree.structure(params)}"
+        ) from error
+
+    def checked(path, weight, leaf):
+        where = name + jax.tree_util.keystr(path)
+        if jnp.shape(weight) not in ((), leaf.shape):
+            wanted = f"expected a number or shape {leaf.shape}"
+            raise ValueError(f"{where} has shape {jnp.shape(weight)}; {wanted}")
+        dtype = jnp.result_type(weight)
+        if not jnp.issubdtype(dtype, jnp.floating) and not isinstance(weight, int):
+            raise TypeError(f"{where} has dtype {dtype}; expected a floating array")
+        return finite(where, jnp.asarray(weight, leaf.dtype))
+
+    return jax.tree_util.tree_map_with_path(checked, spread, params)

@@ -16,7 +16,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from ntkbook import _checks, measures
-from ntkbook.kernels import Apply, empirical_ntk, full_weights, ntk_vector_product, outputs_of
+from ntkbook.kernels import Apply, empirical_ntk, ntk_vector_product
 
 Method = Literal["auto", "tsit5", "exponential", "geiger", "gd", "momentum", "adam"]
 Loss = Literal["squared", "hinge"]
@@ -405,7 +405,7 @@ class _Problem(NamedTuple):
 def _problem(apply, params, x, y, loss, alpha, center, rates):
     """Check the arguments that state what is to be trained, and on what."""
     x = _checks.floats("x", x, shape=("P", "D", "..."))
-    outputs = outputs_of(apply, params, x)
+    outputs = _checks.outputs(apply, params, x)
     y = jnp.asarray(y)
     y = _checks.floats("y", y[:, None] if y.ndim == 1 and outputs == 1 else y, shape=("P", "C"))
     if y.shape != (len(x), outputs):
@@ -420,7 +420,7 @@ def _problem(apply, params, x, y, loss, alpha, center, rates):
         alpha = _checks.number("alpha", alpha, above=True)
     alpha = jnp.asarray(alpha, x.dtype)
     return _Problem(
-        apply, _Arrays(params, x, y, alpha, full_weights(rates, params, "rates")), loss, center
+        apply, _Arrays(params, x, y, alpha, _checks.weights(rates, params, "rates")), loss, center
     )
 
 

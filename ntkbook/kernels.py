@@ -77,8 +77,8 @@ def empirical_ntk(
     """
     x1, x2 = _checks.points(x1, x2, images=True)
     trace = _checks.choice("output", output, ("full", "trace")) == "trace"
-    outputs = outputs_of(apply, params, x1)
-    weights = full_weights(weights, params)
+    outputs = _checks.outputs(apply, params, x1)
+    weights = _checks.weights(weights, params)
     elementwise = any(w.ndim for w in jax.tree.leaves(weights))
     if _is_mlp(apply) and not elementwise:
         return _layerwise(apply.__self__, params, x1, x2, weights, trace=trace)
@@ -125,7 +125,7 @@ def layer_ntks(
     """
     x1, x2 = _checks.points(x1, x2, images=True)
     trace = _checks.choice("output", output, ("full", "trace")) == "trace"
-    outputs = outputs_of(apply, params, x1)
+    outputs = _checks.outputs(apply, params, x1)
     if _is_mlp(apply):
         return _layerwise(apply.__self__, params, x1, x2, None, trace=trace)
     block_size = _block_size(block_size, params, outputs)
@@ -174,10 +174,10 @@ def ntk_vector_product(
     x1, x2 = _checks.points(x1, x2, images=True)
     columns = x1 if x2 is None else x2
     v = _checks.floats("v", v, shape=("N2", "C"))
-    wanted = (len(columns), outputs_of(apply, params, x1))
+    wanted = (len(columns), _checks.outputs(apply, params, x1))
     if v.shape != wanted:
         raise ValueError(f"v has shape {v.shape}; expected (N2, C) = {wanted}")
-    return _vector_product(apply, params, x1, columns, v, full_weights(weights, params))
+    return _vector_product(apply, params, x1, columns, v, _checks.weights(weights, params))
 
 
 def ntk_blocks(
@@ -228,49 +228,6 @@ def ntk_blocks(
             apply, params, x1[first : first + rows], columns, output=output, weights=weights
         )
         yield slice(start, first + rows), np.asarray(block[start - first :])
-
-
-def outputs_of(apply, params, x):
-    """Number of outputs C, after a look at ``apply`` and ``params``."""
-    if not callable(apply):
-        raise TypeError(f"apply is {type(apply).__name__}; expected a function apply(params, x)")
-    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        dtype = getattr(leaf, "dtype", None)
-        if dtype is None or not jnp.issubdtype(dtype, jnp.floating):
-            name = "params" + jax.tree_util.keystr(path)
-            kind = dtype or f"type {type(leaf).__name__}"
-            raise TypeError(f"{name} has {kind}; expected floating arrays only")
-    shape = getattr(jax.eval_shape(apply, params, x), "shape", None)
-    if shape is None or len(shape) != 2 or shape[0] != len(x):
-        hint = " (for a scalar output, return f[:, None])" if shape == (len(x),) else ""
-        raise ValueError(f"apply returned shape {shape}; expected ({len(x)}, C){hint}")
-    return shape[1]
-
-
-def full_weights(weights, params, name="weights"):
-    """One weight for each leaf of ``params``, a number or an array of its shape."""
-    weights = 1.0 if weights is None else weights
-    try:
-        weights = jax.tree.broadcast(weights, params)
-    except ValueError as error:
-        raise ValueError(
-            f"{name} has the structure {jax.tree.structure(weights)}; "
-            f"expected that of params, or of its upper part: {jax.tree.structure(params)}"
-        ) from error
-
-    def checked(path, weight, leaf):
-        leaf_name = name + jax.tree_util.keystr(path)
-        shape = jnp.shape(weight)
-        if shape not in ((), leaf.shape):
-            wanted = f"expected a number or shape {leaf.shape}"
-            raise ValueError(f"{leaf_name} has shape {shape}; {wanted}")
-        given = jnp.result_type(weight)
-        if not jnp.issubdtype(given, jnp.floating) and not isinstance(weight, int):
-            raise TypeError(f"{leaf_name} has dtype {given}; expected a floating array")
-        weight = jnp.asarray(weight, leaf.dtype)
-        return _checks.finite(leaf_name, weight)
-
-    return jax.tree_util.tree_map_with_path(checked, weights, params)
 
 
 def _block_size(block_size, params, outputs):

@@ -349,7 +349,7 @@ def cnn(
 
 @dataclass(frozen=True)
 class WideResNet:
-    """A wide residual network without normalisation; make one with :func:`~ntkbook.networks.wide_resnet`.
+    """A wide residual network; make one with :func:`~ntkbook.networks.wide_resnet`.
 
     Attributes:
         image: height, width and channels of an input.
