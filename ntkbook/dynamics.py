@@ -4,7 +4,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal, NamedTuple
@@ -25,12 +25,14 @@ RTOL = {"tsit5": 1e-5, "momentum": 1e-5, "exponential": 1e-2}
 STIFF = 1e3  # times that the fastest mode of the kernel decays in a run, where Tsit5 gives up
 DENSE = 2000  # entries of the kernel's side up to which its eigenvectors are affordable
 
-RUNNING, STOPPED, NOT_FINITE, STUCK, OUT_OF_STEPS = range(5)
+RUNNING, STOPPED, NOT_FINITE, STUCK, AT_REST, OUT_OF_STEPS = range(6)
 _REASONS = {
     NOT_FINITE: "the loss is not finite: the step is too long; choose a smaller learning_rate "
     "(below 2 / lambda_max of the kernel / P), or an adaptive method",
     STUCK: "the step shrank to nothing: the flow is not smooth there, or rtol is finer than the "
     "dtype can tell; choose a larger rtol, float64, or method='geiger'",
+    AT_REST: "the gradient has vanished, so the loss will not fall to stop; choose another start, "
+    "or a t_max at which to end",
     OUT_OF_STEPS: "max_steps were taken; choose a larger max_steps, a larger rtol or "
     "learning_rate, or go on with state=run.state",
 }
@@ -57,8 +59,9 @@ class Point(NamedTuple):
         outputs: what the loss compares to the targets, alpha (f - f_0), shape (P, C).
         loss: the loss, of the whole training set.
         preconditioner: what multiplies the gradient, a pytree like ``params``: the rates; for
-            Adam the rates over its running root mean square. The ``weights`` of the kernel that
-            drives training, see :func:`ntkbook.kernels.empirical_ntk`.
+            Adam the rates over the running root mean square of the last step (at the start, of
+            the first). The ``weights`` of the kernel that drives training, see
+            :func:`ntkbook.kernels.empirical_ntk`.
     """
 
     t: Float[Array, ""]
@@ -137,7 +140,7 @@ class Run:
             TrainingError: with the time that was reached, and why no further.
         """
         status = np.asarray(self.state.status)
-        for code in (NOT_FINITE, STUCK, OUT_OF_STEPS):
+        for code in _REASONS:
             bad = status == code
             if not bad.any():
                 continue
@@ -229,7 +232,8 @@ def train(
         x: training inputs, one row an example.
         y: targets; (P,) will do for one output. +1 and -1 for the hinge.
         t_max: when to end; may be left out if ``stop`` is given.
-        stop: end when the loss is at most this fraction of the first loss.
+        stop: end when the loss is at most this fraction of the first loss. A loss far below
+            ``rtol**2`` of the first is noise.
         at: times to record at, not decreasing; by default the start. The end is recorded in any
             case. Within a step of the solver the record is interpolated to the solver's order.
         record: what to record besides time and loss: any of ``"outputs"`` (u), ``"params"``,
@@ -242,15 +246,16 @@ def train(
         center: subtract the outputs at the start.
         rates: learning rates relative to 1, a pytree like ``params`` or its upper part; see
             ``weights`` of :func:`ntkbook.kernels.empirical_ntk`.
-        learning_rate: of ``"gd"`` (by default 1 / lambda_max of the kernel over P at the start)
-            and ``"adam"``.
+        learning_rate: of ``"adam"`` and ``"gd"``, for which it is by default 1 / lambda_max of the
+            kernel over P at the start, except under jit or vmap.
         tau: memory time of ``"momentum"``.
         rtol: error allowed per step: for ``"tsit5"`` and ``"momentum"`` relative to the distance
             from the start (default 1e-5), for ``"exponential"`` to the residual (1e-2).
         batch_size: of ``"gd"`` and ``"adam"``; ``stop`` then looks at the batch's loss.
         key: draws the batches.
         max_steps: attempted steps after which training gives up.
-        state: ``run.state`` of an earlier run with the same arguments, to go on from there.
+        state: ``run.state`` of an earlier run, to go on from there; only the times, ``stop`` and
+            ``max_steps`` may have changed.
         progress: show how far training is on stderr; by default where that is a terminal or a
             notebook, after five seconds.
 
@@ -293,7 +298,10 @@ def train(
     rtol = _only(method, "rtol", rtol, RTOL, RTOL.get(method))
     tau = _only(method, "tau", tau, ("momentum",), None)
     if method == "gd" and learning_rate is None and not traced:
-        learning_rate = 1 / max(float(_largest(p)), 1e-30)
+        largest = float(_largest(p))
+        if largest == 0:
+            raise ValueError("learning_rate is missing, and the kernel, which is zero, sets none")
+        learning_rate = 1 / largest
     learning_rate = _only(method, "learning_rate", learning_rate, ("gd", "adam"), None)
     if batch_size is not None:
         _only(method, "batch_size", batch_size, ("gd", "adam"), None)
@@ -305,6 +313,10 @@ def train(
         progress = not traced and _watched()
 
     dtype = p.x.dtype
+    if np.isfinite(times[-1]) and times[-1] > jnp.finfo(dtype).max:
+        raise ValueError(
+            f"t_max is {times[-1]:g}; {dtype} cannot hold it: leave it out, with stop="
+        )
     numbers = {"rtol": rtol, "tau": tau, "learning_rate": learning_rate, "stop": stop or None}
     numbers = {k: jnp.asarray(v, dtype) for k, v in numbers.items() if v is not None}
     _progress.restart(times[-1])
@@ -315,7 +327,7 @@ def train(
         numbers,
         key,
         state,
-        _checks.count("max_steps", max_steps),
+        min(_checks.count("max_steps", max_steps), 2**31 - 1),
         method=method,
         loss=loss,
         center=bool(center),
@@ -405,7 +417,10 @@ class _Problem(NamedTuple):
 def _problem(apply, params, x, y, loss, alpha, center, rates):
     """Check the arguments that state what is to be trained, and on what."""
     x = _checks.floats("x", x, shape=("P", "D", "..."))
+    if not isinstance(apply, Hashable):
+        raise TypeError(f"apply is {apply!r}, which has no hash; expected a plain function")
     outputs = _checks.outputs(apply, params, x)
+    params = jax.tree.map(jnp.asarray, params)  # NumPy's float64 becomes float32 as in x and y
     y = jnp.asarray(y)
     y = _checks.floats("y", y[:, None] if y.ndim == 1 and outputs == 1 else y, shape=("P", "C"))
     if y.shape != (len(x), outputs):
@@ -425,6 +440,8 @@ def _problem(apply, params, x, y, loss, alpha, center, rates):
 
 
 def _times(at, t_max, stop, state):
+    if isinstance(at, jax.core.Tracer):
+        raise TypeError("at is traced; expected times that are known before jit or vmap")
     at = () if at is None and state is not None else (0.0,) if at is None else at
     times = np.atleast_1d(np.asarray(at, dtype=float))
     start = 0.0 if state is None or isinstance(state.t0, jax.core.Tracer) else float(state.t0)
@@ -435,6 +452,8 @@ def _times(at, t_max, stop, state):
             f"expected finite times from {start:g} on that do not decrease"
         )
     t_max = _checks.number("t_max", t_max, above=True, finite=False)
+    if t_max < start:
+        raise ValueError(f"t_max is {t_max:g}; the state is at t = {start:g} already")
     if t_max == math.inf and not stop:
         raise ValueError("t_max is missing; expected t_max= or stop=, or training would not end")
     if times.size and times[-1] > t_max:
@@ -460,9 +479,13 @@ def _record(record):
     """The things to record as a tuple of names and functions, which jit can keep apart."""
     if isinstance(record, str):
         record = (record,)
+    if not isinstance(record, (Mapping, Sequence)):
+        raise TypeError(f"record is {record!r}; expected names, or a mapping of names")
     items = record.items() if isinstance(record, Mapping) else [(name, name) for name in record]
     pairs = []
     for name, what in items:
+        if not isinstance(name, str):
+            raise TypeError(f"record holds {name!r}; expected a name: record={{'name': function}}")
         if not callable(what):
             _checks.choice(f"record {name!r}", what, tuple(_RECORDS))
         pairs.append((name, what))
@@ -532,7 +555,7 @@ def _run(
     if method == "tsit5":
         solver = _runge_kutta(flow, numbers["rtol"])
     elif method == "momentum":
-        solver = _runge_kutta(heavy, numbers["rtol"])
+        solver = _runge_kutta(heavy, numbers["rtol"], longest=numbers["tau"])
     elif method == "exponential":
         frozen = _frozen_flow(apply, unravel, outputs, arrays, flat_rates, _LOSSES[loss])
         solver = _exponential(*frozen, mean_loss, alpha, f_start, numbers["rtol"])
@@ -561,13 +584,16 @@ def _run(
             loss_start=first,
             f_start=f_start,
         )
-        state = state._replace(
-            status=jnp.where(jnp.isfinite(first), RUNNING, NOT_FINITE).astype(jnp.int32)
-        )
-    limit = state.steps + max_steps
-    state = state._replace(
-        status=jnp.where(state.status == OUT_OF_STEPS, RUNNING, state.status).astype(jnp.int32)
+    limit = state.steps + jnp.minimum(max_steps, jnp.iinfo(jnp.int32).max - state.steps)
+    target = numbers["stop"] * state.loss_start if "stop" in numbers else -jnp.inf
+    state = state._replace(  # a state may come with another rule, or from a run out of steps
+        status=jnp.select(
+            [~jnp.isfinite(state.loss), state.loss <= target], [NOT_FINITE, STOPPED], RUNNING
+        ).astype(jnp.int32)
     )
+
+    def reached(now, t):  # up to rounding, or gd would take a step too many
+        return now >= t * (1 - 4 * jnp.finfo(flat.dtype).eps)
 
     def step(s):
         new = solver.attempt(s)
@@ -575,12 +601,18 @@ def _run(
         accept = new.accept & finite
         keep = lambda a, b: jax.tree.map(partial(jnp.where, accept), a, b)
         shrunk = jnp.where(finite, new.step_size, s.step_size / 10)
-        stuck = NOT_FINITE if solver.fixed else STUCK
-        failed = ~finite if solver.fixed else ~(s.t1 + shrunk > s.t1)
-        stopped = accept & (new.loss <= numbers.get("stop", -1.0) * s.loss_start)
-        over = s.steps + 1 >= limit
+        stopped = accept & (new.loss <= target)
+        if solver.fixed:
+            stuck, rest = False, False
+            broken = ~finite
+        else:
+            stuck, rest = ~(s.t1 + shrunk > s.t1), jnp.isinf(s.t1 + shrunk)
+            broken = False
+        over = (s.steps + 1 >= limit) & ~(accept & reached(new.t, times[-1]))
         status = jnp.select(
-            [stopped, failed, over], [STOPPED, stuck, OUT_OF_STEPS], RUNNING
+            [stopped, broken, rest, stuck, over],
+            [STOPPED, NOT_FINITE, AT_REST, STUCK, OUT_OF_STEPS],
+            RUNNING,
         ).astype(jnp.int32)
         return s._replace(
             t0=keep(s.t1, s.t0),
@@ -596,7 +628,7 @@ def _run(
         )
 
     def advance(s, t):
-        unfinished = lambda s: (s.status == RUNNING) & (s.t1 < t)
+        unfinished = lambda s: (s.status == RUNNING) & ~reached(s.t1, t)
         if not progress:
             return jax.lax.while_loop(unfinished, step, s)
 
@@ -626,12 +658,13 @@ def _run(
 
         ends = (s.t0, height(s.t0)), (s.t1, jnp.minimum(height(s.t1), -1e-6))
         (_, _), (high, _) = jax.lax.fori_loop(0, 6, narrow, ends)
-        return jnp.where(s.status == STOPPED, high, s.t1)
+        crossed = (s.status == STOPPED) & (height(s.t0) > 0)
+        return jnp.where(crossed, high, s.t1)
 
     def row(s, t):
         s = advance(s, t)
         between = "stop" in numbers and not solver.fixed
-        now = jnp.minimum(t, passed(s) if between else s.t1)
+        now = jnp.clip(t, s.t0, passed(s) if between else s.t1)
         w = solver.dense(s, now)[:n]
         u = outputs(w)
         value_now = mean_loss(u)
@@ -714,14 +747,14 @@ _DENSE = np.array(
 )
 
 
-def _runge_kutta(flow, rtol):
+def _runge_kutta(flow, rtol, longest=jnp.inf):
     """Tsitouras' method of order 5, whose last stage is the next step's first."""
     norm = jnp.linalg.norm
 
     def start(y):
         loss, slope = flow(y, 0)
         slopes = jnp.zeros((7, y.size), y.dtype).at[6].set(slope)
-        return loss, _first_step(y, loss, slope), (slopes, y), 1
+        return loss, jnp.minimum(_first_step(y, loss, slope), longest), (slopes, y), 1
 
     def attempt(s):
         h, rows = s.step_size, jnp.asarray(_A, s.y1.dtype)
@@ -737,9 +770,12 @@ def _runge_kutta(flow, rtol):
         y = s.y1 + h * (rows[6] @ slopes)
         error = h * norm(jnp.asarray(_ERROR, y.dtype) @ slopes)
         way = jnp.maximum(norm(s.y1 - origin), norm(y - origin))
-        ratio = error / (rtol * way + jnp.finfo(y.dtype).eps * norm(y))
+        allowed = rtol * way + jnp.finfo(y.dtype).eps * norm(y)
+        ratio = jnp.where(error == 0, 0, error / allowed)
         h_next = h * jnp.clip(0.9 * ratio**-0.2, 0.2, 5)
-        return _Step(ratio <= 1, s.t1 + h, y, loss, h_next, (slopes, origin), 6)
+        return _Step(
+            (ratio <= 1) & jnp.isfinite(allowed), s.t1 + h, y, loss, h_next, (slopes, origin), 6
+        )
 
     def dense(s, t):
         h = s.t1 - s.t0
@@ -802,7 +838,7 @@ def _exponential(freeze, move, value, alpha, f_start, rtol):
         w, u, missed, moved = move(s.y1, now, s.step_size)
         # what rounding alone misses where a large alpha multiplies the outputs
         noise = 8 * jnp.finfo(u.dtype).eps * (jnp.linalg.norm(u) + alpha * jnp.linalg.norm(f_start))
-        ratio = missed / (rtol * (moved + 0.01 * scale) + noise)
+        ratio = jnp.where(missed == 0, 0, missed / (rtol * (moved + 0.01 * scale) + noise))
         accept = ratio <= 1  # a residual that is not a number is not accepted
         memory = jax.lax.cond(accept, lambda: (now, freeze(w), scale), lambda: (before, now, scale))
         step_size = s.step_size * jnp.clip(0.9 / jnp.sqrt(ratio), 0.1, 10)
@@ -925,7 +961,8 @@ def _long_step(apply, arrays, limits, *, loss, center):
 @partial(jax.jit, static_argnames=("apply",))
 def _power_iteration(apply, params, x, v, rates):
     def turn(_, v):
-        v = v / jnp.linalg.norm(v)
+        length = jnp.linalg.norm(v)
+        v = v / jnp.where(length > 0, length, 1)
         return ntk_vector_product(apply, params, x, None, v, weights=rates)
 
     return jnp.linalg.norm(jax.lax.fori_loop(0, 30, turn, v)) / len(x)

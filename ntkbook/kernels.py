@@ -177,6 +177,8 @@ def ntk_vector_product(
     wanted = (len(columns), _checks.outputs(apply, params, x1))
     if v.shape != wanted:
         raise ValueError(f"v has shape {v.shape}; expected (N2, C) = {wanted}")
+    if v.dtype != x1.dtype:
+        raise TypeError(f"v has dtype {v.dtype} and x1 has {x1.dtype}; expected one dtype")
     return _vector_product(apply, params, x1, columns, v, _checks.weights(weights, params))
 
 

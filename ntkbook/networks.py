@@ -1,5 +1,6 @@
 """Networks: each is a pair of plain functions, ``init(key)`` and ``apply(params, x)``."""
 
+import dataclasses
 import functools
 import itertools
 import math
@@ -518,10 +519,12 @@ def reparametrize(
         >>> print([round(1 / rate.w) for rate in rates])  # fan_in
         [3, 64]
     """
-    if source.shapes != target.shapes:
-        raise ValueError(
-            f"source has weights {source.shapes}, target {target.shapes}; expected the same"
-        )
+    scales = ("parametrization", "w_std", "b_std", "w_std_first", "w_std_last")
+    kept = {name: getattr(target, name) for name in scales if hasattr(target, name)}
+    if type(source) is not type(target) or dataclasses.replace(source, **kept) != target:
+        raise ValueError(f"target is {target}; expected the architecture of source, {source}")
+    if (getattr(source, "b_std", 0) > 0) != (getattr(target, "b_std", 0) > 0):
+        raise ValueError("one of source and target has biases; expected b_std > 0 in both or none")
     _check_params(source, params)
     moved, rates = [], []
     for i, (w, b) in enumerate(params):

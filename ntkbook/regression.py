@@ -311,17 +311,20 @@ def _times(t, dtype):
 def _gains(k, t, p, ridge):
     """Eigenvalues, eigenvectors, and (1 - exp(-rate t / P)) / rate by time and mode.
 
-    The rate is eigenvalue + ridge; at rate 0 the gain is its limit t / P.
+    The rate is eigenvalue + ridge. An eigenvalue within rounding of 0 is 0, and a mode of rate 0,
+    which the kernel does not reach, gains nothing: in time rounding would become noise.
     """
     eigenvalues, vectors = jnp.linalg.eigh(k)
     if not isinstance(eigenvalues, jax.core.Tracer):
         ends = not isinstance(t, jax.core.Tracer) and bool(np.isinf(t).any())
         _refuse_singular(np.asarray(eigenvalues) + ridge, ends=ends)
-    rates = jnp.maximum(eigenvalues + ridge, 0.0)[None]  # rounding may leave a zero negative
+    rounding = len(k) * jnp.finfo(k.dtype).eps * jnp.abs(eigenvalues).max()
+    eigenvalues = jnp.where(jnp.abs(eigenvalues) <= rounding, 0.0, eigenvalues)
+    rates = (eigenvalues + ridge)[None]
     learns = rates > 0
     safe = jnp.where(learns, rates, 1.0)
     t = jnp.asarray(t).reshape(-1, 1) / p
-    gains = jnp.where(learns, -jnp.expm1(-safe * t) / safe, t)
+    gains = jnp.where(learns, -jnp.expm1(-safe * t) / safe, 0.0)
     return eigenvalues, vectors, gains
 
 

@@ -390,3 +390,87 @@ def test_progress_is_shown_and_wiped(capsys, monkeypatch):
     assert "of 40, loss" in shown and shown.endswith("\r")
     train(NET.apply, PARAMS, X, Y, t_max=40.0, method="gd", learning_rate=0.1)
     assert capsys.readouterr().err == ""  # no terminal, no bar
+
+
+# Corners: nothing to learn, nothing that moves, too little room.
+
+LINE = lambda w, x: x @ w
+ONE = jnp.ones((1, 1))
+FLOWS = ["tsit5", "exponential", "geiger", "momentum", "gd"]
+
+
+def options_of(method):
+    return {"momentum": {"tau": 1.0}, "gd": {"learning_rate": 0.1}}.get(method, {})
+
+
+@pytest.mark.parametrize("method", FLOWS)
+def test_a_start_without_loss_stays(method):
+    options = dict(at=(0.0, 1.0), method=method, **options_of(method))
+    run = train(LINE, ONE, ONE, ONE, t_max=5.0, **options)
+    np.testing.assert_allclose(run.t, (0, 1, 5), rtol=1e-5)
+    np.testing.assert_array_equal(run.loss, 0)
+    run = train(LINE, ONE, ONE, ONE, t_max=5.0, stop=0.1, **options)
+    np.testing.assert_array_equal(run.t, 0)  # the rule is met at once
+    np.testing.assert_array_equal(run.params, 1)
+
+
+@pytest.mark.parametrize("method", FLOWS)
+def test_a_start_without_gradient_stays_or_says_so(method):
+    zeros = jax.tree.map(jnp.zeros_like, PARAMS)
+    run = train(NET.apply, zeros, X, Y, t_max=5.0, method=method, **options_of(method))
+    np.testing.assert_allclose(run.t[-1], 5, rtol=1e-5)
+    np.testing.assert_allclose(run.loss, 0.5)
+    if method != "gd":  # whose clock never ends: max_steps does
+        with pytest.raises(TrainingError, match="the gradient has vanished"):
+            train(NET.apply, zeros, X, Y, stop=0.1, method=method, **options_of(method))
+
+
+def test_no_learning_rate_fits_a_kernel_of_zeros():
+    zeros = jax.tree.map(jnp.zeros_like, PARAMS)
+    with pytest.raises(ValueError, match="learning_rate is missing, and the kernel"):
+        train(NET.apply, zeros, X, Y, t_max=5.0, method="gd")
+
+
+def test_a_step_that_overflows_is_not_taken():
+    """Heavy momentum from zero in float32: .350 and .961 are the oscillator's values."""
+    run = train(LINE, 0 * ONE, 0.01 * ONE, jnp.ones(1), t_max=3e4, at=(5e3,), method="momentum",
+                tau=1e3, record=("outputs",))  # fmt: skip
+    np.testing.assert_allclose(run["outputs"].ravel(), (0.350, 0.961), atol=2e-3)
+
+
+@pytest.mark.parametrize("method", ["tsit5", "gd"])
+def test_a_stopped_run_goes_on_to_another_rule(x64, method):
+    apply, params, x, y = small()
+    options = dict(method=method, **options_of(method))
+    first = train(apply, params, x, y, stop=0.5, **options)
+    second = train(apply, params, x, y, stop=0.1, state=first.state, **options)
+    whole = train(apply, params, x, y, stop=0.1, **options)
+    np.testing.assert_array_equal(second.loss[-1], whole.loss[-1])
+    last = train(apply, params, x, y, t_max=40.0, state=first.state, **options)
+    np.testing.assert_allclose(last.t[-1], 40)
+    with pytest.raises(ValueError, match=r"t_max is 0\.1; the state is at t = "):
+        train(apply, params, x, y, t_max=0.1, state=last.state, **options)
+
+
+def test_steps_are_counted_exactly():
+    for k in (5, 9, 10, 33):
+        run = train(LINE, 0 * ONE, ONE, ONE, t_max=k / 100, method="gd", learning_rate=0.01)
+        assert int(run.state.steps) == k
+    run = train(LINE, 0 * ONE, ONE, ONE, t_max=1.0, method="gd", learning_rate=0.25, max_steps=4)
+    assert run.finished
+    rest = train(LINE, 0 * ONE, ONE, ONE, t_max=2.0, method="gd", learning_rate=0.25,
+                 state=run.state, max_steps=2**31 - 1)  # fmt: skip
+    assert int(rest.state.steps) == 8
+
+
+@pytest.mark.parametrize(
+    "error, words, options",
+    [
+        (TypeError, "record holds <function", dict(record=[lambda point: point.t])),
+        (TypeError, "record is <function", dict(record=lambda point: point.t)),
+        (ValueError, "float32 cannot hold it", dict(t_max=1e40)),
+    ],
+)
+def test_more_bad_input_is_refused(error, words, options):
+    with pytest.raises(error, match=words):
+        train(NET.apply, PARAMS, X, Y, **({"t_max": 1.0, "method": "tsit5"} | options))

@@ -225,7 +225,7 @@ def test_wide_resnet_is_homogeneous_and_residual(x64):
         ),
         (
             ValueError,
-            "expected the same",
+            "expected the architecture of source",
             lambda: reparametrize(mlp((2, 3)).init(jax.random.key(0)), mlp((2, 3)), mlp((2, 4))),
         ),
     ],
@@ -233,6 +233,13 @@ def test_wide_resnet_is_homogeneous_and_residual(x64):
 def test_bad_architectures_are_refused(error, words, make):
     with pytest.raises(error, match=words):
         make()
+
+
+def test_biases_cannot_appear_or_vanish():
+    plain, biased = mlp((2, 3)), mlp((2, 3), b_std=0.1)
+    for source, target in ((plain, biased), (biased, plain)):
+        with pytest.raises(ValueError, match="expected b_std > 0 in both or none"):
+            reparametrize(source.init(jax.random.key(0)), source, target)
 
 
 def test_images_of_another_shape_are_refused():

@@ -269,3 +269,16 @@ def test_two_dtypes_are_refused(x64):
         kernel_regression(K, np.ones(3), K)
     with pytest.raises(TypeError, match="k_test has dtype float64 and y has float32"):
         kernel_regression(K, ONES, np.eye(3))
+
+
+def test_modes_that_the_kernel_does_not_reach_stay_still():
+    """More points than features, float32: rounding must not grow with time into noise."""
+    z, y = (
+        jax.random.normal(jax.random.key(0), (30, 4)),
+        jax.random.normal(jax.random.key(1), (30,)),
+    )
+    t = jnp.array([1e4, 1e6, 1e8, 1e10])
+    flow = kernel_flow(z @ z.T, y, 0 * y, t, z[:3] @ z.T)
+    limit = z @ jnp.linalg.lstsq(z, y)[0]
+    np.testing.assert_allclose(flow.train, jnp.tile(limit, (4, 1)), atol=1e-4)
+    np.testing.assert_allclose(flow.test, jnp.tile(limit[:3], (4, 1)), atol=1e-4)
