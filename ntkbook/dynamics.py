@@ -256,8 +256,8 @@ def train(
         max_steps: attempted steps after which training gives up.
         state: ``run.state`` of an earlier run, to go on from there; only the times, ``stop`` and
             ``max_steps`` may have changed.
-        progress: show how far training is on stderr; by default where that is a terminal or a
-            notebook, after five seconds.
+        progress: show how far training is on stderr, from five seconds on; by default where that is
+            a terminal or a notebook, except under jit or vmap.
 
     Returns:
         A :class:`Run`.

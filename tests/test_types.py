@@ -50,7 +50,7 @@ def test_every_example_keeps_to_its_types(checked):
 
 
 def test_the_check_is_on(checked):
-    """A result of the wrong shape, from a function that is broken on purpose, must be refused."""
+    """An argument of a shape that the annotations do not allow must be refused by them."""
     done = checked("""
         import jax.numpy as jnp
         from ntkbook import regression
