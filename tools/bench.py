@@ -205,16 +205,11 @@ def by_torch_func():
     return sum(torch.einsum("icp,jcp->ij", j.flatten(2), j.flatten(2)) for j in jac.values())
 out[f"torch.func {torch.__version__}"] = best(by_torch_func)
 try:
-    import nngeometry
-    from nngeometry.layercollection import LayerCollection
-    from nngeometry.generator.jacobian import Jacobian
-    from nngeometry.object.fspace import FMatDense
+    from nngeometry.gram import GramMatrix
     from torch.utils.data import DataLoader, TensorDataset
     loader = DataLoader(TensorDataset(x, torch.zeros(n)), batch_size=n)
     def by_nngeometry():
-        generator = Jacobian(LayerCollection.from_model(model), model,
-                             function=lambda *d: model(d[0]), n_output=widths[-1])
-        return FMatDense(generator=generator, examples=loader).get_dense_tensor()
+        return GramMatrix(model, loader, function=lambda *d: model(d[0])).data
     out["nngeometry"] = best(by_nngeometry)
 except Exception as error:
     print("nngeometry:", type(error).__name__, error, file=sys.stderr)
