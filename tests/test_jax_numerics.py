@@ -37,7 +37,7 @@ def test_a_batch_of_reduced_products_is_exact(dtype, reduction, x64):
 
 
 def test_the_last_squared_length_is_exact(x64):
-    batch = jnp.arange(16_385.0)[:, None] * jnp.array([1.0, 0.0, 0.0])
+    batch = jnp.arange(16_385.0)[:, None] * jnp.array([[1.0, 0.0, 0.0]])
     squared_lengths = jax.jit(jax.vmap(lambda row: ((jnp.eye(3) @ row) ** 2).sum()))(batch)
     assert squared_lengths[-1] == 268_435_456  # jaxlib 0.10.2 says 266_342_400
 
