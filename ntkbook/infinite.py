@@ -132,9 +132,9 @@ def _recursion(x1, x2, *, depth, activation, w_var, b_var):
     nngp = covariance(product / d)
     var1 = covariance((x1 * x1).sum(1) / d)[:, None]
     var2 = covariance((x2 * x2).sum(1) / d)[None, :]
-    ntk = nngp
-    missing = jnp.zeros((), nngp.dtype)
-    for _ in range(depth):
+
+    def layer(_, carry):  # a loop and not its copies, whose arrays XLA would all keep
+        nngp, ntk, var1, var2, missing = carry
         if callable(activation):
             for v in (var1, var2):
                 missing = jnp.maximum(missing, _missing_share(activation, v))
@@ -142,6 +142,10 @@ def _recursion(x1, x2, *, depth, activation, w_var, b_var):
         nngp = w_var * second_moment + b_var
         ntk = nngp + w_var * derivative_moment * ntk
         var1, var2 = (w_var * dual(v, v, v)[0] + b_var for v in (var1, var2))
+        return nngp, ntk, var1, var2, missing
+
+    start = (nngp, nngp, var1, var2, jnp.zeros((), nngp.dtype))
+    nngp, ntk, _, _, missing = jax.lax.fori_loop(0, depth, layer, start)
     return InfiniteKernels(nngp, ntk), missing
 
 

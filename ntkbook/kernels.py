@@ -78,12 +78,13 @@ def empirical_ntk(
     x1, x2 = _checks.points(x1, x2, images=True)
     trace = _checks.choice("output", output, ("full", "trace")) == "trace"
     outputs = _checks.outputs(apply, params, x1)
-    weights = _checks.weights(weights, params)
-    elementwise = any(w.ndim for w in jax.tree.leaves(weights))
+    full = _checks.weights(weights, params)
+    elementwise = any(w.ndim for w in jax.tree.leaves(full))
     if _is_mlp(apply) and not elementwise:
-        return _layerwise(apply.__self__, params, x1, x2, weights, trace=trace)
+        return _layerwise(apply.__self__, params, x1, x2, full, trace=trace)
     block_size = _block_size(block_size, params, outputs)
-    return _contraction(apply, params, x1, x2, weights, trace=trace, block_size=block_size)
+    full = None if weights is None else full  # to multiply by 1 would take a pass over Jacobians
+    return _contraction(apply, params, x1, x2, full, trace=trace, block_size=block_size)
 
 
 def layer_ntks(
@@ -129,7 +130,9 @@ def layer_ntks(
     if _is_mlp(apply):
         return _layerwise(apply.__self__, params, x1, x2, None, trace=trace)
     block_size = _block_size(block_size, params, outputs)
-    return _contraction(apply, params, x1, x2, None, trace=trace, block_size=block_size)
+    return _contraction(
+        apply, params, x1, x2, None, trace=trace, block_size=block_size, by_leaf=True
+    )
 
 
 def ntk_vector_product(
@@ -285,8 +288,8 @@ def _signals(net, params, x):
     return list(zip(inputs, reversed(signals), strict=True))
 
 
-@partial(jax.jit, static_argnames=("apply", "trace", "block_size"))
-def _contraction(apply, params, x1, x2, weights, *, trace, block_size):
+@partial(jax.jit, static_argnames=("apply", "trace", "block_size", "by_leaf"))
+def _contraction(apply, params, x1, x2, weights, *, trace, block_size, by_leaf=False):
     """Contract the two Jacobians leaf by leaf, a block of rows of each at a time."""
     structure = jax.tree.structure(params)
     factors = [None] * structure.num_leaves if weights is None else jax.tree.leaves(weights)
@@ -304,7 +307,7 @@ def _contraction(apply, params, x1, x2, weights, *, trace, block_size):
             shares = [product(a, b) / len(a) for a, b in zip(j1, j2, strict=True)]
         else:
             shares = [_dot(a, b.T) for a, b in zip(j1, j2, strict=True)]
-        return structure.unflatten(shares) if weights is None else sum(shares)
+        return structure.unflatten(shares) if by_leaf else sum(shares)
 
     # The vmaps inside `map` turn the products of pairs into one of blocks.
     if x2 is None and len(x1) <= block_size:
