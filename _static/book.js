@@ -6,6 +6,7 @@ document.addEventListener("DOMContentLoaded", () => {
     e.setAttribute("role", "complementary"); // the book's title stands in no landmark
     e.setAttribute("aria-label", "Book");
   }
+  for (const e of all(".bd-sidebar-primary summary")) e.setAttribute("aria-label", "Pages below");
   for (const e of all(".citation-list > .citation")) e.setAttribute("role", "listitem");
 
   // Sphinx's search takes the dots in the anchor of a module for classes.
