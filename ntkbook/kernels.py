@@ -301,19 +301,23 @@ def _contraction(apply, params, x1, x2, weights, *, trace, block_size, by_leaf=F
     def weighted(j):
         return [a if w is None else a * w.reshape(1, -1) for a, w in zip(j, factors, strict=True)]
 
+    def whole(shares):
+        return structure.unflatten(shares) if by_leaf else sum(shares)
+
     def pair(j1, j2):
         if trace:
             product = partial(jnp.vdot, precision=jax.lax.Precision.HIGHEST)
-            shares = [product(a, b) / len(a) for a, b in zip(j1, j2, strict=True)]
-        else:
-            shares = [_dot(a, b.T) for a, b in zip(j1, j2, strict=True)]
-        return structure.unflatten(shares) if by_leaf else sum(shares)
+            return whole([product(a, b) / len(a) for a, b in zip(j1, j2, strict=True)])
+        return whole([_dot(a, b.T) for a, b in zip(j1, j2, strict=True)])
+
+    if x2 is None and len(x1) <= block_size:  # one Jacobian (N, C, size) serves both sides
+        j = jax.vmap(jacobian)(x1)
+        pairs = list(zip(jax.vmap(weighted)(j), j, strict=True))
+        if trace:
+            return whole([_dot(_flat(a), _flat(b).T) / a.shape[1] for a, b in pairs])
+        return whole([_blocks(a, b) for a, b in pairs])
 
     # The vmaps inside `map` turn the products of pairs into one of blocks.
-    if x2 is None and len(x1) <= block_size:
-        j = jax.vmap(jacobian)(x1)
-        return jax.vmap(lambda a: jax.vmap(lambda b: pair(weighted(a), b))(j))(j)
-
     def row(x):
         j1 = weighted(jacobian(x))
         columns = x1 if x2 is None else x2
