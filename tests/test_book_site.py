@@ -274,6 +274,14 @@ function draw() {
   figure.value = {check: {module: "fake", state: {a}, curves}};
 }
 slider.addEventListener("input", draw); draw();</script>"""
+CHOICE = LIVE.replace(
+    "</label>",
+    '<select><option value="0">no</option><option value="1">yes</option></select></label>',
+).replace(
+    "slider.addEventListener",
+    "figure.querySelector('select').addEventListener('change', (event) => {"
+    " figure.value.check.curves.line[0] += Number(event.target.value); }); slider.addEventListener",
+)
 DEFECTS = {  # page: what is wrong there, each with what must be said
     "requests": {
         '<img src="https://example.org/x.png" alt="Elsewhere">': (
@@ -317,6 +325,7 @@ DEFECTS = {  # page: what is wrong there, each with what must be said
     },
     "live-numbers": {LIVE % ("2 * a + 1e-5", "a"): "point 1: 4.00001; Python has 4.0"},
     "live-stuck": {LIVE % ("2 * a", "7"): "ArrowRight does not change what is drawn"},
+    "live-choice": {CHOICE % ("2 * a", "a"): "option '1': curve line, point 0"},
     "live-silent": {'<div class="live-figure">gone</div>': "live figure 1 has no value.check"},
 }
 

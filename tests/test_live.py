@@ -14,8 +14,9 @@ def test_html_is_self_contained_and_says_what_it_shows():
     assert "import " not in html.replace("import(URL", "")
     assert 'aria-label="Neural tangent kernel' in html
     assert html.count("</script>") == 1 and html.count("<script>") == 1
-    code, _ = json.JSONDecoder().raw_decode(html, html.index("new Blob([") + len("new Blob(["))
-    assert "export function render" in code
+    starts = [match.end() for match in re.finditer(r"load\((?=\")", html)]
+    code, kit = (json.JSONDecoder().raw_decode(html, start)[0] for start in starts)
+    assert "export function render" in code and "export function live" in kit
 
 
 def test_two_figures_on_a_page_have_two_names():
