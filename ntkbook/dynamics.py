@@ -15,8 +15,9 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from ntkbook import _checks, measures
+from ntkbook import _checks, measures, solvers
 from ntkbook.kernels import Apply, empirical_ntk, ntk_vector_product
+from ntkbook.solvers import State
 
 Method = Literal["auto", "tsit5", "exponential", "geiger", "gd", "momentum", "adam"]
 Loss = Literal["squared", "hinge"]
@@ -25,15 +26,14 @@ RTOL = {"tsit5": 1e-5, "momentum": 1e-5, "exponential": 1e-2}
 STIFF = 1e3  # times that the fastest mode of the kernel decays in a run, where Tsit5 gives up
 DENSE = 2000  # entries of the kernel's side up to which its eigenvectors are affordable
 
-RUNNING, STOPPED, NOT_FINITE, STUCK, AT_REST, OUT_OF_STEPS = range(6)
 _REASONS = {
-    NOT_FINITE: "the loss is not finite: the step is too long; choose a smaller learning_rate "
-    "(below 2 / lambda_max of the kernel / P), or an adaptive method",
-    STUCK: "the step shrank to nothing: the flow is not smooth there, or rtol is finer than the "
-    "dtype can tell; choose a larger rtol, float64, or method='geiger'",
-    AT_REST: "the gradient has vanished, so the loss will not fall to stop; choose another start, "
-    "or a t_max at which to end",
-    OUT_OF_STEPS: "max_steps were taken; choose a larger max_steps, a larger rtol or "
+    solvers.NOT_FINITE: "the loss is not finite: the step is too long; choose a smaller "
+    "learning_rate (below 2 / lambda_max of the kernel / P), or an adaptive method",
+    solvers.STUCK: "the step shrank to nothing: the flow is not smooth there, or rtol is finer "
+    "than the dtype can tell; choose a larger rtol, float64, or method='geiger'",
+    solvers.AT_REST: "the gradient has vanished, so the loss will not fall to stop; choose "
+    "another start, or a t_max at which to end",
+    solvers.OUT_OF_STEPS: "max_steps were taken; choose a larger max_steps, a larger rtol or "
     "learning_rate, or go on with state=run.state",
 }
 
@@ -69,23 +69,6 @@ class Point(NamedTuple):
     outputs: Float[Array, "p c"]
     loss: Float[Array, ""]
     preconditioner: PyTree
-
-
-class State(NamedTuple):
-    """All that a run needs to go on: the last step, from t0 to t1, and the method's memory."""
-
-    t0: Array
-    t1: Array
-    y0: Array
-    y1: Array
-    loss: Array
-    step_size: Array
-    memory: Any
-    gradient_calls: Array
-    steps: Array
-    status: Array
-    loss_start: Array
-    f_start: Array
 
 
 @partial(
@@ -126,7 +109,7 @@ class Run:
     @property
     def finished(self) -> Array:
         """Whether the run reached its last time or its stopping rule."""
-        return self.state.status <= STOPPED
+        return self.state.status <= solvers.STOPPED
 
     def check(self) -> "Run":
         """Raise if the run, or one of a batch, did not finish; :func:`train` does so itself.
@@ -505,19 +488,6 @@ _RECORDS = {
 }
 
 
-def _flatten(apply, arrays, f_start, center):
-    """Parameters and rates as vectors, and what the loss sees as a function of that vector."""
-    flat, unravel = ravel_pytree(arrays.params)
-    spread = lambda rate, leaf: jnp.broadcast_to(rate, leaf.shape)
-    rates = ravel_pytree(jax.tree.map(spread, arrays.rates, arrays.params))[0]
-
-    def outputs(w, rows=slice(None)):
-        f = apply(unravel(w), arrays.x[rows])
-        return arrays.alpha * (f - f_start[rows] if center else f)
-
-    return flat, unravel, rates, outputs
-
-
 @partial(
     jax.jit,
     static_argnames=("apply", "method", "loss", "center", "record", "batch_size", "progress"),
@@ -526,394 +496,123 @@ def _run(
     apply, arrays, times, numbers, key, state, max_steps,
     *, method, loss, center, record, batch_size, progress,
 ):  # fmt: skip
-    _, x, y, alpha, rates = arrays
-    f_start = apply(arrays.params, x) if state is None else state.f_start
-    flat, unravel, flat_rates, outputs = _flatten(apply, arrays, f_start, center)
-    n = flat.size
+    f_start = apply(arrays.params, arrays.x) if state is None else state.f_start
+    flow = _flow(apply, arrays, f_start, center, _LOSSES[loss], batch_size, key)
+    solver, start = _solver(method, apply, arrays, flow, f_start, _LOSSES[loss], numbers)
+    state = solvers.begin(solver, start, f_start) if state is None else state
+    limits = solvers.Limits(
+        loss=numbers["stop"] * state.loss_start if "stop" in numbers else -jnp.inf,
+        t=times[-1],
+        steps=state.steps + jnp.minimum(max_steps, jnp.iinfo(jnp.int32).max - state.steps),
+    )
+    state = state._replace(  # a state may come with another rule, or from a run out of steps
+        status=jnp.select(
+            [~jnp.isfinite(state.loss), state.loss <= limits.loss],
+            [solvers.NOT_FINITE, solvers.STOPPED],
+            solvers.RUNNING,
+        ).astype(jnp.int32)
+    )
+    n = flow.start.size  # momentum's vector holds the velocity behind the parameters
+    show = _progress.show if progress else None
+
+    def stopped_at(s):
+        """When, within the last step, the loss passed the stopping rule."""
+        loss_at = lambda t: flow.mean_loss(flow.outputs(solver.dense(s, t)[:n]))
+        height = lambda t: jnp.log(loss_at(t) / limits.loss)
+        crossed = (s.status == solvers.STOPPED) & (height(s.t0) > 0)
+        return jnp.where(crossed, solvers.root(height, s.t0, s.t1), s.t1)
+
+    def row(s_w, t):
+        s = solvers.advance(solver, limits, s_w[0], t, show)
+        between = "stop" in numbers and not solver.fixed
+        now = jnp.clip(t, s.t0, stopped_at(s) if between else s.t1)
+        w = solver.dense(s, now)[:n]
+        u = flow.outputs(w)
+        value = flow.mean_loss(u)
+        driving = flow.unravel(solver.preconditioner(s)) if solver.preconditioner else arrays.rates
+        point = Point(now, flow.unravel(w), u, value, driving)
+        records = {
+            name: what(point) if callable(what) else _RECORDS[what](apply, arrays, point)
+            for name, what in record
+        }
+        return (s, w), (now, value, records)
+
+    (state, w), (t, losses, records) = jax.lax.scan(row, (state, flow.start), times)
+    return Run(t, losses, records, flow.unravel(w), state, method)
+
+
+class _Flow(NamedTuple):
+    """What is integrated, with the parameters as one vector w.
+
+    Attributes:
+        start: w where training starts.
+        unravel: w to the pytree of parameters.
+        rates: relative learning rates, a vector like w.
+        outputs: w to what the loss compares to the targets.
+        mean_loss: outputs to the loss.
+        gradient: w and the number of steps so far to the loss and its gradient.
+    """
+
+    start: Array
+    unravel: Callable
+    rates: Array
+    outputs: Callable
+    mean_loss: Callable
+    gradient: Callable
+
+    def __call__(self, w: Array, step: Array) -> tuple[Array, Array]:
+        """Give the loss at w, and the velocity of the gradient flow."""
+        value, slope = self.gradient(w, step)
+        return value, -self.rates * slope
+
+
+def _flow(apply, arrays, f_start, center, loss, batch_size=None, key=None):
+    start, unravel = ravel_pytree(arrays.params)
+    spread = lambda rate, leaf: jnp.broadcast_to(rate, leaf.shape)
+    rates = ravel_pytree(jax.tree.map(spread, arrays.rates, arrays.params))[0]
+
+    def outputs(w, rows=slice(None)):
+        f = apply(unravel(w), arrays.x[rows])
+        return arrays.alpha * (f - f_start[rows] if center else f)
 
     def mean_loss(u, rows=slice(None)):
-        return _LOSSES[loss].value(u, y[rows]).sum() / (len(u) * alpha**2)
-
-    def loss_of(w, rows=slice(None)):
-        return mean_loss(outputs(w, rows), rows)
+        return loss.value(u, arrays.y[rows]).sum() / (len(u) * arrays.alpha**2)
 
     def gradient(w, step):
-        if batch_size is None:
-            return jax.value_and_grad(loss_of)(w)
-        draw = jax.random.fold_in(key, step)
-        rows = jax.random.choice(draw, len(x), (batch_size,), replace=False)
-        return jax.value_and_grad(loss_of)(w, rows)
+        rows = slice(None)
+        if batch_size is not None:
+            draw = jax.random.fold_in(key, step)
+            rows = jax.random.choice(draw, len(arrays.x), (batch_size,), replace=False)
+        return jax.value_and_grad(lambda w: mean_loss(outputs(w, rows), rows))(w)
 
-    def flow(w, step):
-        value, slope = gradient(w, step)
-        return value, -flat_rates * slope
+    return _Flow(start, unravel, rates, outputs, mean_loss, gradient)
+
+
+def _solver(method, apply, arrays, flow, f_start, loss, numbers):
+    """The solver that a method's name stands for, and the vector from which it starts."""
+    n = flow.start.size
 
     def heavy(both, step):  # parameters and their velocity
         value, slope = flow(both[:n], step)
         return value, jnp.concatenate([both[n:], (slope - both[n:]) / numbers["tau"]])
 
+    if method == "momentum":
+        start = jnp.concatenate([flow.start, jnp.zeros_like(flow.start)])
+        return solvers.runge_kutta(heavy, numbers["rtol"], longest=numbers["tau"]), start
     if method == "tsit5":
-        solver = _runge_kutta(flow, numbers["rtol"])
-    elif method == "momentum":
-        solver = _runge_kutta(heavy, numbers["rtol"], longest=numbers["tau"])
+        solver = solvers.runge_kutta(flow, numbers["rtol"])
     elif method == "exponential":
-        frozen = _frozen_flow(apply, unravel, outputs, arrays, flat_rates, _LOSSES[loss])
-        solver = _exponential(*frozen, mean_loss, alpha, f_start, numbers["rtol"])
+        freeze, move = solvers.frozen_flow(apply, arrays, flow, loss)
+        solver = solvers.exponential(
+            freeze, move, flow.mean_loss, arrays.alpha, f_start, numbers["rtol"]
+        )
     elif method == "geiger":
-        solver = _geiger(flow)
+        solver = solvers.geiger(flow)
     elif method == "gd":
-        solver = _descent(flow, numbers["learning_rate"])
+        solver = solvers.descent(flow, numbers["learning_rate"])
     else:
-        solver = _adam(gradient, flat_rates, numbers["learning_rate"])
-
-    if state is None:
-        start = jnp.concatenate([flat, jnp.zeros_like(flat)]) if method == "momentum" else flat
-        first, step_size, memory, calls = solver.start(start)
-        zero = jnp.zeros((), flat.dtype)
-        state = State(
-            t0=zero,
-            t1=zero,
-            y0=start,
-            y1=start,
-            loss=first,
-            step_size=step_size,
-            memory=memory,
-            gradient_calls=jnp.int32(calls),
-            steps=jnp.int32(0),
-            status=jnp.int32(RUNNING),
-            loss_start=first,
-            f_start=f_start,
-        )
-    limit = state.steps + jnp.minimum(max_steps, jnp.iinfo(jnp.int32).max - state.steps)
-    target = numbers["stop"] * state.loss_start if "stop" in numbers else -jnp.inf
-    state = state._replace(  # a state may come with another rule, or from a run out of steps
-        status=jnp.select(
-            [~jnp.isfinite(state.loss), state.loss <= target], [NOT_FINITE, STOPPED], RUNNING
-        ).astype(jnp.int32)
-    )
-
-    def reached(now, t):  # up to rounding, or gd would take a step too many
-        return now >= t * (1 - 4 * jnp.finfo(flat.dtype).eps)
-
-    def step(s):
-        new = solver.attempt(s)
-        finite = jnp.isfinite(new.loss)
-        accept = new.accept & finite
-        keep = lambda a, b: jax.tree.map(partial(jnp.where, accept), a, b)
-        shrunk = jnp.where(finite, new.step_size, s.step_size / 10)
-        stopped = accept & (new.loss <= target)
-        if solver.fixed:
-            stuck, rest = False, False
-            broken = ~finite
-        else:
-            stuck, rest = ~(s.t1 + shrunk > s.t1), jnp.isinf(s.t1 + shrunk)
-            broken = False
-        over = (s.steps + 1 >= limit) & ~(accept & reached(new.t, times[-1]))
-        status = jnp.select(
-            [stopped, broken, rest, stuck, over],
-            [STOPPED, NOT_FINITE, AT_REST, STUCK, OUT_OF_STEPS],
-            RUNNING,
-        ).astype(jnp.int32)
-        return s._replace(
-            t0=keep(s.t1, s.t0),
-            t1=keep(new.t, s.t1),
-            y0=keep(s.y1, s.y0),
-            y1=keep(new.y, s.y1),
-            loss=keep(new.loss, s.loss),
-            step_size=shrunk,
-            memory=keep(new.memory, s.memory),
-            gradient_calls=s.gradient_calls + new.gradient_calls,
-            steps=s.steps + 1,
-            status=status,
-        )
-
-    def advance(s, t):
-        unfinished = lambda s: (s.status == RUNNING) & ~reached(s.t1, t)
-        if not progress:
-            return jax.lax.while_loop(unfinished, step, s)
-
-        def burst(s):
-            more = lambda i_s: (i_s[0] < 100) & unfinished(i_s[1])
-            s = jax.lax.while_loop(more, lambda i_s: (i_s[0] + 1, step(i_s[1])), (0, s))[1]
-            jax.debug.callback(_progress.show, s.t1, s.loss)
-            return s
-
-        return jax.lax.while_loop(unfinished, burst, s)
-
-    def passed(s):
-        """When, within the last step, the loss passed the stopping rule; by regula falsi."""
-        height = lambda t: jnp.log(
-            mean_loss(outputs(solver.dense(s, t)[:n])) / (numbers["stop"] * s.loss_start)
-        )
-
-        def narrow(_, bracket):
-            (low, above), (high, below) = bracket
-            t = jnp.clip(low + (high - low) * above / (above - below), low, high)
-            here = height(t)  # Illinois: halving the end that stays moves it the next time
-            return jax.tree.map(
-                partial(jnp.where, here > 0),
-                ((t, here), (high, below / 2)),
-                ((low, above / 2), (t, here)),
-            )
-
-        ends = (s.t0, height(s.t0)), (s.t1, jnp.minimum(height(s.t1), -1e-6))
-        (_, _), (high, _) = jax.lax.fori_loop(0, 6, narrow, ends)
-        crossed = (s.status == STOPPED) & (height(s.t0) > 0)
-        return jnp.where(crossed, high, s.t1)
-
-    def row(s, t):
-        s = advance(s, t)
-        between = "stop" in numbers and not solver.fixed
-        now = jnp.clip(t, s.t0, passed(s) if between else s.t1)
-        w = solver.dense(s, now)[:n]
-        u = outputs(w)
-        value_now = mean_loss(u)
-        driving = unravel(solver.preconditioner(s)) if solver.preconditioner else rates
-        point = Point(now, unravel(w), u, value_now, driving)
-        records = {
-            name: what(point) if callable(what) else _RECORDS[what](apply, arrays, point)
-            for name, what in record
-        }
-        return s, (now, value_now, records, w)
-
-    state, (t, losses, records, ws) = jax.lax.scan(row, state, times)
-    return Run(t, losses, records, unravel(ws[-1]), state, method)
-
-
-class _Step(NamedTuple):
-    """What a method proposes; the driver keeps it if ``accept``."""
-
-    accept: Array
-    t: Array
-    y: Array
-    loss: Array
-    step_size: Array
-    memory: Any
-    gradient_calls: Any
-
-
-class _Solver(NamedTuple):
-    """One method: how it starts, tries a step, and fills the last step in between."""
-
-    start: Callable  # y -> loss, step size, memory, gradient calls
-    attempt: Callable  # State -> _Step
-    dense: Callable  # State, t -> y
-    fixed: bool = False  # the step never shrinks
-    preconditioner: Callable | None = None  # State -> what multiplies the gradient
-
-
-def _first_step(y, loss, slope):
-    """A guess that moves the parameters by a hundredth, or from zero the loss by a thousandth."""
-    length, speed = jnp.linalg.norm(y), jnp.linalg.norm(slope)
-    moving = jnp.where(speed > 0, speed, 1)
-    guess = jnp.where(length > 0, 0.01 * length / moving, 0.001 * loss / moving**2)
-    return jnp.where(speed > 0, guess, 1)
-
-
-def _linear(s, t):
-    fraction = (t - s.t0) / jnp.where(s.t1 > s.t0, s.t1 - s.t0, 1)
-    return s.y0 + fraction * (s.y1 - s.y0)
-
-
-# Tsitouras (2011), Table 1: stages (the last row is also the step), the error estimate, and the
-# coefficients of theta, theta^2, theta^3, theta^4 of the stages' weights within a step.
-_A = np.zeros((7, 7))
-_A[1, :1] = 0.161
-_A[2, :2] = -0.008480655492356989, 0.335480655492357
-_A[3, :3] = 2.8971530571054935, -6.359448489975075, 4.3622954328695815
-_A[4, :4] = 5.325864828439257, -11.748883564062828, 7.4955393428898365, -0.09249506636175525
-_A[5, :5] = (
-    5.86145544294642, -12.92096931784711, 8.159367898576159, -0.071584973281401,
-    -0.028269050394068383,
-)  # fmt: skip
-_A[6, :6] = (
-    0.09646076681806523, 0.01, 0.4798896504144996, 1.379008574103742, -3.290069515436081,
-    2.324710524099774,
-)  # fmt: skip
-_ERROR = np.array([
-    -0.00178001105222577714, -0.0008164344596567469, 0.007880878010261995, -0.1447110071732629,
-    0.5823571654525552, -0.45808210592918697, 1 / 66,
-])  # fmt: skip
-_DENSE = np.array(
-    [
-        [1.0, -2.763706197274826, 2.9132554618219126, -1.0530884977290216],
-        [0.0, 0.1317, -0.2234, 0.1017],
-        [0.0, 3.930296236894751, -5.941033872131505, 2.490627285651253],
-        [0.0, -12.411077166933676, 30.33818863028232, -16.548102889244902],
-        [0.0, 37.50931341651104, -88.1789048947664, 47.37952196281928],
-        [0.0, -27.896526289197286, 65.09189467479368, -34.87065786149661],
-        [0.0, 1.5, -4.0, 2.5],
-    ]
-)
-
-
-def _runge_kutta(flow, rtol, longest=jnp.inf):
-    """Tsitouras' method of order 5, whose last stage is the next step's first."""
-    norm = jnp.linalg.norm
-
-    def start(y):
-        loss, slope = flow(y, 0)
-        slopes = jnp.zeros((7, y.size), y.dtype).at[6].set(slope)
-        return loss, jnp.minimum(_first_step(y, loss, slope), longest), (slopes, y), 1
-
-    def attempt(s):
-        h, rows = s.step_size, jnp.asarray(_A, s.y1.dtype)
-
-        def stage(i, carry):
-            slopes, _ = carry
-            loss, slope = flow(s.y1 + h * (rows[i] @ slopes), 0)
-            return slopes.at[i].set(slope), loss
-
-        slopes, origin = s.memory
-        slopes = jnp.zeros_like(slopes).at[0].set(slopes[6])
-        slopes, loss = jax.lax.fori_loop(1, 7, stage, (slopes, s.loss))
-        y = s.y1 + h * (rows[6] @ slopes)
-        error = h * norm(jnp.asarray(_ERROR, y.dtype) @ slopes)
-        way = jnp.maximum(norm(s.y1 - origin), norm(y - origin))
-        allowed = rtol * way + jnp.finfo(y.dtype).eps * norm(y)
-        ratio = jnp.where(error == 0, 0, error / allowed)
-        h_next = h * jnp.clip(0.9 * ratio**-0.2, 0.2, 5)
-        return _Step(
-            (ratio <= 1) & jnp.isfinite(allowed), s.t1 + h, y, loss, h_next, (slopes, origin), 6
-        )
-
-    def dense(s, t):
-        h = s.t1 - s.t0
-        theta = (t - s.t0) / jnp.where(h > 0, h, 1)
-        weights = jnp.asarray(_DENSE, s.y0.dtype) @ theta ** jnp.arange(1, 5, dtype=theta.dtype)
-        return s.y0 + h * (weights @ s.memory[0])
-
-    return _Solver(start, attempt, dense)
-
-
-class _Frozen(NamedTuple):
-    """The kernel over P at the start of a step: eigenvectors, eigenvalues, residual in them."""
-
-    vectors: Array
-    values: Array
-    residual: Array
-
-
-def _frozen_flow(apply, unravel, outputs, arrays, flat_rates, loss):
-    """Two functions: the kernel's eigenvectors at a point, and the flow if it stays as it is."""
-    x, y, alpha = arrays.x, arrays.y, arrays.alpha
-
-    def freeze(w):
-        kernel = empirical_ntk(apply, unravel(w), x, weights=arrays.rates)
-        u = outputs(w)
-        active = loss.active(u, y).ravel()
-        kernel = (
-            kernel.swapaxes(1, 2).reshape(u.size, u.size) * active[:, None] * active[None] / len(x)
-        )
-        values, vectors = jnp.linalg.eigh(kernel)
-        return _Frozen(vectors, jnp.maximum(values, 0), vectors.T @ loss.slope(u, y).ravel())
-
-    def move(w, frozen, t):
-        """Parameters and outputs after time t; the residual's error and its expected change."""
-        vectors, values, residual = frozen
-        positive = values > 0
-        elapsed = jnp.where(positive, -jnp.expm1(-values * t) / jnp.where(positive, values, 1), t)
-        pull = (vectors @ (elapsed * residual)).reshape(y.shape)
-        _, back = jax.vjp(lambda w: apply(unravel(w), x), w)
-        w = w - flat_rates * back(pull)[0] / (alpha * len(x))
-        u = outputs(w)
-        missed = loss.slope(u, y).ravel() - vectors @ (jnp.exp(-values * t) * residual)
-        moved = jnp.linalg.norm(jnp.expm1(-values * t) * residual)
-        return w, u, jnp.linalg.norm(missed), moved
-
-    return freeze, move
-
-
-def _exponential(freeze, move, value, alpha, f_start, rtol):
-    """Solve the flow of the frozen kernel; what it misses by sets the next step's length."""
-
-    def start(w):
-        frozen = freeze(w)
-        step_size = 1 / jnp.maximum(frozen.values[-1], 1e-30)
-        memory = (frozen, frozen, jnp.linalg.norm(frozen.residual))
-        return value(move(w, frozen, 0.0)[1]), step_size, memory, 0
-
-    def attempt(s):
-        before, now, scale = s.memory
-        w, u, missed, moved = move(s.y1, now, s.step_size)
-        # what rounding alone misses where a large alpha multiplies the outputs
-        noise = 8 * jnp.finfo(u.dtype).eps * (jnp.linalg.norm(u) + alpha * jnp.linalg.norm(f_start))
-        ratio = jnp.where(missed == 0, 0, missed / (rtol * (moved + 0.01 * scale) + noise))
-        accept = ratio <= 1  # a residual that is not a number is not accepted
-        memory = jax.lax.cond(accept, lambda: (now, freeze(w), scale), lambda: (before, now, scale))
-        step_size = s.step_size * jnp.clip(0.9 / jnp.sqrt(ratio), 0.1, 10)
-        return _Step(accept, s.t1 + s.step_size, w, value(u), step_size, memory, 1)
-
-    return _Solver(start, attempt, lambda s, t: move(s.y0, s.memory[0], t - s.t0)[0])
-
-
-def _geiger(flow):
-    """Euler steps whose length keeps the change of the gradient within a band."""
-
-    def change(slope, new):
-        lengths = jnp.linalg.norm(slope) * jnp.linalg.norm(new)
-        return jnp.sum((new - slope) ** 2) / jnp.maximum(lengths, 1e-30)
-
-    def start(y):
-        loss, slope = flow(y, 0)
-        guess = _first_step(y, loss, slope)
-        changed = change(slope, flow(y + guess * slope, 0)[1])
-        return loss, guess * jnp.sqrt(1e-3 / jnp.clip(changed, 1e-9, 1e9)), slope, 2
-
-    def attempt(s):
-        y = s.y1 + s.step_size * s.memory
-        loss, slope = flow(y, 0)
-        changed = change(s.memory, slope)
-        factor = jnp.where(changed > 1e-2, 0.5, jnp.where(changed < 1e-4, 1.1, 1.0))
-        step_size = s.step_size * factor.astype(y.dtype)
-        return _Step(changed <= 1e-2, s.t1 + s.step_size, y, loss, step_size, slope, 1)
-
-    return _Solver(start, attempt, _linear)
-
-
-def _descent(flow, learning_rate):
-    def start(y):
-        loss, slope = flow(y, 0)
-        return loss, learning_rate, slope, 1
-
-    def attempt(s):
-        y = s.y1 + learning_rate * s.memory
-        loss, slope = flow(y, s.steps + 1)
-        t = (s.steps + 1).astype(y.dtype) * learning_rate
-        return _Step(jnp.array(True), t, y, loss, learning_rate, slope, 1)
-
-    return _Solver(start, attempt, _linear, fixed=True)
-
-
-def _adam(gradient, rates, learning_rate):
-    first, second, least = 0.9, 0.999, 1e-8
-
-    def start(y):
-        loss, slope = gradient(y, 0)
-        return loss, learning_rate, (jnp.zeros_like(y), jnp.zeros_like(y), slope), 1
-
-    def root_mean_square(squares, steps):
-        correction = 1 - second ** jnp.maximum(steps, 1).astype(squares.dtype)
-        return jnp.sqrt(squares / correction)
-
-    def attempt(s):
-        mean, squares, slope = s.memory
-        step = s.steps + 1
-        mean = first * mean + (1 - first) * slope
-        squares = second * squares + (1 - second) * slope**2
-        direction = mean / (1 - first ** step.astype(mean.dtype))
-        y = s.y1 - learning_rate * rates * direction / (root_mean_square(squares, step) + least)
-        loss, slope = gradient(y, step)
-        t = step.astype(y.dtype) * learning_rate
-        return _Step(jnp.array(True), t, y, loss, learning_rate, (mean, squares, slope), 1)
-
-    def preconditioner(s):
-        _, squares, slope = s.memory
-        # before the first step the gradient itself is what the first step divides by
-        scale = jnp.where(s.steps > 0, root_mean_square(squares, s.steps), jnp.abs(slope))
-        return rates / (scale + least)
-
-    return _Solver(start, attempt, _linear, fixed=True, preconditioner=preconditioner)
+        solver = solvers.adam(flow.gradient, flow.rates, numbers["learning_rate"])
+    return solver, flow.start
 
 
 def _choose(problem, t_max, stop):
@@ -938,9 +637,9 @@ def _long_step(apply, arrays, limits, *, loss, center):
     """Stiffness of the run with a frozen kernel, and what one step over its length misses."""
     t_max, stop = limits
     f_start = apply(arrays.params, arrays.x)
-    flat, unravel, flat_rates, outputs = _flatten(apply, arrays, f_start, center)
-    freeze, move = _frozen_flow(apply, unravel, outputs, arrays, flat_rates, _LOSSES[loss])
-    frozen = freeze(flat)
+    flow = _flow(apply, arrays, f_start, center, _LOSSES[loss])
+    freeze, move = solvers.frozen_flow(apply, arrays, flow, _LOSSES[loss])
+    frozen = freeze(flow.start)
     scale = jnp.linalg.norm(frozen.residual)
     left = lambda t: jnp.sum((jnp.exp(-frozen.values * t) * frozen.residual) ** 2) / scale**2
     # the time at which the frozen kernel has done its work: bisection on the logarithm of time
@@ -955,7 +654,7 @@ def _long_step(apply, arrays, limits, *, loss, center):
 
     reach = jnp.exp(jax.lax.fori_loop(0, 50, halve, (low, high))[1])
     t = jnp.minimum(t_max, jnp.where(stop > 0, reach, jnp.inf))
-    return t / fastest, move(flat, frozen, t)[2] / scale
+    return t / fastest, move(flow.start, frozen, t)[2] / scale
 
 
 @partial(jax.jit, static_argnames=("apply",))

@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from ntkbook import TrainingError, choose_method, deep_linear, dynamics, empirical_ntk, mlp, train
+from ntkbook import (
+    TrainingError,
+    choose_method,
+    deep_linear,
+    dynamics,
+    empirical_ntk,
+    mlp,
+    solvers,
+    train,
+)
 
 NET = mlp((3, 16, 1), "erf")
 X = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 1]], np.float32)
@@ -38,7 +47,7 @@ def fine_euler(gradient, params, t, steps=20_000):
 
 
 def test_runge_kutta_conditions_up_to_order_five():
-    a, b, c = dynamics._A, dynamics._A[6], dynamics._A.sum(1)
+    a, b, c = solvers.STAGES, solvers.STAGES[6], solvers.STAGES.sum(1)
     for power in range(5):
         assert math.isclose(b @ c**power, 1 / (power + 1), rel_tol=1e-12)
     trees = [  # rooted trees of order 3 to 5 that powers of c do not cover
@@ -57,12 +66,12 @@ def test_runge_kutta_conditions_up_to_order_five():
     ]
     for want, got in trees:
         assert math.isclose(got, want, rel_tol=1e-10), want
-    embedded = b - dynamics._ERROR
+    embedded = b - solvers.ERROR
     for power in range(4):
         assert math.isclose(embedded @ c**power, 1 / (power + 1), rel_tol=1e-9)
     assert abs(embedded @ c**4 - 1 / 5) > 1e-5  # of order 4 only: else the error would be zero
     for theta in (0.2, 0.5, 0.9, 1.0):
-        weights = dynamics._DENSE @ theta ** np.arange(1, 5)
+        weights = solvers.DENSE @ theta ** np.arange(1, 5)
         for power in range(4):
             assert math.isclose(
                 weights @ c**power, theta ** (power + 1) / (power + 1), rel_tol=1e-9
