@@ -386,6 +386,21 @@ def test_bad_input_is_refused(error, words, options):
         train(NET.apply, PARAMS, x, y, **setting)
 
 
+def test_times_and_functions_that_jit_cannot_hold_are_refused():
+    class Unhashable:
+        __hash__ = None
+
+        def __call__(self, params, x):
+            return NET.apply(params, x)
+
+    with pytest.raises(TypeError, match="which has no hash; expected a plain function"):
+        train(Unhashable(), PARAMS, X, Y, t_max=1.0, method="tsit5")
+    with pytest.raises(TypeError, match="at is traced; expected times that are known"):
+        jax.jit(lambda at: train(NET.apply, PARAMS, X, Y, t_max=2.0, method="tsit5", at=at).loss)(
+            jnp.array([0.0, 1.0])
+        )
+
+
 def test_auto_needs_numbers():
     with pytest.raises(ValueError, match=r"method is 'auto'.*choose_method\(\) says which"):
         jax.vmap(lambda a: train(NET.apply, PARAMS, X, Y, t_max=1.0, alpha=a))(jnp.ones(2))
