@@ -110,7 +110,7 @@ def softplus(z: Float[Array, "..."]) -> Float[Array, "..."]:
 
     Example:
         >>> print(softplus(jnp.array([-1.0, 0.0, 1.0])))
-        [0.002 0.195 1.406]
+        [0.00188618 0.19468887 1.4062696 ]
     """
     return UNIT / 5 * jax.nn.softplus(5 * z)
 
