@@ -45,7 +45,7 @@ test: setup ## check style, notebooks and package, and run every notebook agains
 	@$(STEP) 'format' 'run $(PY) -m ruff format, $(AGAIN)' $(PY) -m ruff format --check --quiet
 	@$(STEP) 'notebooks in step' 'run make notebooks, $(AGAIN)' $(PY) tools/notebooks.py check
 	@$(STEP) 'metadata in step' 'run make notebooks, $(AGAIN)' $(PY) tools/metadata.py check
-	@$(STEP) 'unit tests' 'mend what is named above, $(AGAIN)' $(PY) -m pytest
+	@$(STEP) 'unit tests' 'mend what is named above, $(AGAIN)' $(PY) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 	@$(STEP) 'wheel' 'mend what is named above, $(AGAIN)' $(PY) tools/wheel_env.py
 	@SHOW='Error.*: |^FAILED' $(STEP) 'notebooks against the wheel' \
 		'mend the chapter, run make notebooks, $(AGAIN)' $(PY) tools/notebooks.py nbval _build/wheel-env/bin/python
