@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 
 from ntkbook import infinite_kernels, live
+from ntkbook.live.function_space import function_space
 from ntkbook.live.infinite_width import infinite_width
+from ntkbook.regression import kernel_flow
 
 
 def test_html_is_self_contained_and_says_what_it_shows():
@@ -38,3 +40,22 @@ def test_reference_is_the_kernel_by_angle(x64, activation):
 def test_bad_state_is_refused(changes):
     with pytest.raises(ValueError, match="expected one of"):
         infinite_width(**changes)
+
+
+def test_reference_is_the_flow_and_the_descent_of_a_constant_kernel(x64):
+    curves = live.reference("function_space", {"overlap": -0.5, "step": 0.8})
+    k, y = np.array([[1.0, -0.5], [-0.5, 1.0]]), np.array([1.0, 0.0])
+    flow = kernel_flow(k, y, np.zeros(2), np.linspace(0, 20, 201) * 2 / 1.5).train
+    np.testing.assert_allclose(np.array([curves["flow_1"], curves["flow_2"]]).T, flow, atol=1e-12)
+    f = np.zeros(2)
+    for i in range(26):
+        assert [curves["descent_1"][i], curves["descent_2"][i]] == pytest.approx(f, abs=1e-12)
+        assert curves["descent_loss"][i] == pytest.approx(sum((f - y) ** 2) / 4, abs=1e-12)
+        f = f - 0.8 * 2 / 1.5 * k @ (f - y) / 2
+    assert len(curves["descent_1"]) == 26
+
+
+@pytest.mark.parametrize("changes", [{"overlap": 1.0}, {"overlap": 0.55}, {"step": 0}])
+def test_bad_steps_and_overlaps_are_refused(changes):
+    with pytest.raises(ValueError, match="expected one of"):
+        function_space(**changes)
