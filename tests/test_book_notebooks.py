@@ -526,11 +526,24 @@ def test_check_finds_a_stale_twin(written, capsys, change):
     assert re.match(FIRST_IS_STALE, capsys.readouterr().out)
 
 
-def test_check_finds_a_twin_without_source(written, capsys):
-    (written.root / "chapters/one/gone.ipynb").write_text("{}")
+@pytest.mark.parametrize("name", ["chapters/one/gone", "front/gone"])
+def test_check_finds_a_twin_without_source(written, capsys, name):
+    (written.root / f"{name}.ipynb").write_text("{}")
     assert notebooks.main(["check"], written.root) == 1
-    message = "chapters/one/gone.ipynb has no source chapters/one/gone.md: remove it\n"
-    assert message in capsys.readouterr().out
+    assert f"{name}.ipynb has no source {name}.md: remove it\n" in capsys.readouterr().out
+
+
+def test_a_page_in_front_that_runs_has_a_twin(write_book, monkeypatch):
+    root = write_book().root
+    cell = "```{code-cell}\nx = 1\n```\n"
+    (root / "front/notation.md").write_text(f"{HEADER}# Notation\n\n$$x$$ (eq-front)\n\n{cell}")
+    monkeypatch.setattr(
+        execution, "_run", run_with({"chapters/one/first": [[IMAGE], [claim_output()]]})
+    )
+    assert notebooks.main(["write"], root) == 0
+    twin = read_twin(Book(root), "front/notation")
+    assert [c.source for c in twin.cells if c.cell_type == "code"][1:] == ["x = 1"]
+    assert notebooks.main(["check"], root) == 0
 
 
 # Running
@@ -731,7 +744,7 @@ def test_nbval_is_run_on_copies_from_an_empty_folder(written, monkeypatch, tmp_p
     assert path == "PATH="
     last = (tmp_path / "log").read_text().splitlines()[-1]
     assert last.startswith("-m pytest -p no:cacheprovider --nbval-lax --nbval-current-env ")
-    assert last.endswith(" chapters")
+    assert last.endswith(" .")
 
 
 def test_nbval_refuses_a_checkout(written, capfd, tmp_path):

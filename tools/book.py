@@ -118,7 +118,12 @@ class Book:
 
     @property
     def chapters(self) -> list[Page]:
-        return [page for page in self.pages.values() if page.name.startswith("chapters/")]
+        """All pages below chapters/, and those elsewhere that have a chapter's header."""
+        return [
+            page
+            for page in self.pages.values()
+            if page.name.startswith("chapters/") or _is_python_notebook(page)
+        ]
 
     def url(self, page: str, anchor: str = "") -> str:
         """The address of a built page."""

@@ -1,20 +1,21 @@
 """The chapters as notebooks: run them, write their .ipynb twins, check and test those.
 
     python tools/notebooks.py execute [CHAPTER...]   run what jupyter-cache does not hold
-    python tools/notebooks.py write                  the same, then chapters/PART/NAME.ipynb
+    python tools/notebooks.py write                  the same, then NAME.ipynb beside each NAME.md
     python tools/notebooks.py check                  exit 1 unless every twin is in step
     python tools/notebooks.py nbval PYTHON           test every twin with that Python's ntkbook
 
-A twin is its chapter for Colab and Jupyter: plain Markdown, a first code cell that installs
-ntkbook on Colab only, no images, and of all outputs only those that nbval compares: the claims,
-each as `claim ID: holds`, and what the cells print that the author tagged nbval-check-output.
+Pages in front/ that have a chapter's header are treated as chapters are. A twin is its chapter for
+Colab and Jupyter: plain Markdown, a first code cell that installs ntkbook on Colab only, no images,
+and of all outputs only those that nbval compares: the claims, each as `claim ID: holds`, and what
+the cells print that the author tagged nbval-check-output.
 
 `nbval` copies the twins to an empty folder, makes sure that PYTHON there imports the ntkbook that
 is installed beside it and not a checkout, and runs, in that folder and without PYTHONPATH:
 
     PYTHON -m pytest -p no:cacheprovider --nbval-lax --nbval-current-env
         --nbval-sanitize-with CHECKOUT/tests/nbval_sanitize.cfg
-        --nbval-cell-timeout 600 --nbval-kernel-startup-timeout 300 chapters
+        --nbval-cell-timeout 600 --nbval-kernel-startup-timeout 300 .
 """
 
 import argparse
@@ -61,7 +62,8 @@ def check(book: Book) -> list[str]:
                 )
         except BookError as error:
             problems.append(str(error))
-    for path in sorted(book.root.glob("chapters/**/*.ipynb")):
+    folders = ("chapters", "front")
+    for path in sorted(p for folder in folders for p in book.root.glob(f"{folder}/**/*.ipynb")):
         name = path.relative_to(book.root).with_suffix("").as_posix()
         if name not in book.pages and ".ipynb_checkpoints" not in name:
             problems.append(f"{name}.ipynb has no source {name}.md: remove it")
@@ -106,7 +108,7 @@ def nbval(book: Book, python: str) -> int:
         return run("-c", FROM_WHEEL) or run(
             *("-m", "pytest", "-p", "no:cacheprovider", "--nbval-lax", "--nbval-current-env"),
             *("--nbval-sanitize-with", str(book.root / "tests/nbval_sanitize.cfg")),
-            *("--nbval-cell-timeout", "600", "--nbval-kernel-startup-timeout", "300", "chapters"),
+            *("--nbval-cell-timeout", "600", "--nbval-kernel-startup-timeout", "300", "."),
         )
 
 
