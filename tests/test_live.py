@@ -1,10 +1,13 @@
 import json
 import re
 
+import jax
 import numpy as np
 import pytest
 
-from ntkbook import infinite_kernels, live
+from ntkbook import empirical_ntk, infinite_kernels, live, mlp
+from ntkbook.live.empirical_ntk import costs
+from ntkbook.live.empirical_ntk import empirical_ntk as calculator
 from ntkbook.live.function_space import function_space
 from ntkbook.live.infinite_width import infinite_width
 from ntkbook.regression import kernel_flow
@@ -59,3 +62,21 @@ def test_reference_is_the_flow_and_the_descent_of_a_constant_kernel(x64):
 def test_bad_steps_and_overlaps_are_refused(changes):
     with pytest.raises(ValueError, match="expected one of"):
         function_space(**changes)
+
+
+def test_costs_of_the_kernel_are_what_the_compiler_counts():
+    net, points = mlp((32, 96, 96, 3), "erf"), 64
+    params = jax.eval_shape(net.init, jax.random.key(0))
+    x = jax.ShapeDtypeStruct((points, 32), np.float32)
+    program = jax.jit(lambda p, x: empirical_ntk(net.apply, p, x)).lower(params, x)
+    counted = program.cost_analysis()["flops"]
+    cost = costs(points, inputs=32, width=96, depth=2, outputs=3)["layers"]
+    assert counted == pytest.approx(cost.operations, rel=0.08)
+
+
+def test_by_hand_is_one_hidden_layer():
+    state = {"log2_points": 6, "log2_width": 5, "depth": 1, "log10_outputs": 0}
+    assert len(live.reference("empirical_ntk", state)["operations"]) == 4
+    assert len(live.reference("empirical_ntk", state | {"depth": 2})["bytes"]) == 3
+    with pytest.raises(ValueError, match="expected one of"):
+        calculator(depth=0)
