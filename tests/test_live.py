@@ -2,14 +2,17 @@ import json
 import re
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ntkbook import empirical_ntk, infinite_kernels, live, mlp
+from ntkbook import empirical_ntk, infinite_kernels, live, mlp, train
 from ntkbook.live.empirical_ntk import costs
 from ntkbook.live.empirical_ntk import empirical_ntk as calculator
 from ntkbook.live.function_space import function_space
 from ntkbook.live.infinite_width import infinite_width
+from ntkbook.live.two_limits import GRID, SCALINGS, X, Y, draw, time_of, two_limits
+from ntkbook.networks import Layer
 from ntkbook.regression import kernel_flow
 
 
@@ -80,3 +83,20 @@ def test_by_hand_is_one_hidden_layer():
     assert len(live.reference("empirical_ntk", state | {"depth": 2})["bytes"]) == 3
     with pytest.raises(ValueError, match="expected one of"):
         calculator(depth=0)
+
+
+@pytest.mark.parametrize("scaling", SCALINGS)
+def test_neurons_of_two_limits_follow_train(x64, scaling):
+    n, moment = 16, 120
+    state = two_limits(scaling, log2_width=4, moment=moment).state
+    net = mlp((2, n, 1), lambda z: jax.nn.softplus(10 * z) / 10, w_std=2**0.5)
+    start = jnp.asarray(draw(n, state["seed"]))
+    params = (Layer(start[:, 1:].T, None), Layer(start[:, :1], None))
+    points, grid = (jnp.stack([jnp.asarray(x), jnp.ones(len(x))], 1) for x in (X, GRID))
+    alpha = 1.0 if scaling == SCALINGS[0] else n**-0.5
+    options = dict(alpha=alpha, t_max=float(time_of(moment)), method="tsit5", rtol=1e-8)
+    run = train(net.apply, params, points, jnp.asarray(Y), **options)
+    curves = live.reference("two_limits", state)
+    np.testing.assert_allclose(curves["f"], alpha * net.apply(run.params, grid)[:, 0], atol=1e-6)
+    w, a = run.params[0].w[0], run.params[1].w[:, 0]
+    np.testing.assert_allclose(curves["bends"], a * abs(w), atol=1e-6)
