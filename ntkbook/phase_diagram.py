@@ -54,9 +54,9 @@ class Point(NamedTuple):
     """What one training run leaves behind.
 
     Attributes:
-        loss: at :data:`TIMES`, relative to the first.
-        kernel_change: ``|K - K_0| / |K_0|`` on the probes at :data:`TIMES`.
-        t_end: when the loss reached :data:`STOP`.
+        loss: at ``TIMES``, relative to the first.
+        kernel_change: ``|K - K_0| / |K_0|`` on the probes at ``TIMES``.
+        t_end: when the loss reached ``STOP``.
         outputs: alpha (f - f_0) on the test points at the end.
         calls: gradients computed.
     """
@@ -142,7 +142,7 @@ def task(examples: data.Examples, p: int = 300, *, axes: int | None = None, seed
         seed: of the draw.
 
     Returns:
-        A :class:`Task`. Every input is centred by the training mean and scaled to |x|^2 = D.
+        A :class:`Task`. Every input is centred by the training mean and scaled to length sqrt(D).
 
     Raises:
         ValueError: ``p`` or ``axes`` is out of range.
