@@ -305,7 +305,7 @@ def test_downloads_at_the_same_time(server, get):
 def idx(array):
     array = np.asarray(array, np.uint8)
     sizes = struct.pack(f">{array.ndim}I", *array.shape)
-    return gzip.compress(bytes([0, 0, 8, array.ndim]) + sizes + array.tobytes())
+    return gzip.compress(bytes([0, 0, 8, array.ndim]) + sizes + array.tobytes(), mtime=0)
 
 
 X = np.random.default_rng(1).integers(0, 256, (5, 4, 3)).astype(np.uint8)
@@ -395,10 +395,13 @@ HEADER = bytes([0, 0, 8, 1]) + struct.pack(">I", 5)
         ("y.gz is no whole gzip file", idx(Y)[:-4]),
         ("y.gz is no whole gzip file", idx(Y)[:12] + b"?" + idx(Y)[13:]),
         ("y.gz starts with 00000803; expected 00000801", idx(X)),
-        ("y.gz starts with 00000d01", gzip.compress(b"\0\0\r" + HEADER[3:] + bytes(20))),
-        ("y.gz starts with 00000801; expected 00000801 and sizes", gzip.compress(HEADER[:6])),
-        (r"y.gz holds 4 values; expected shape \(5,\)", gzip.compress(HEADER + bytes(4))),
-        (r"y.gz holds 6 values; expected shape \(5,\)", gzip.compress(HEADER + bytes(6))),
+        ("y.gz starts with 00000d01", gzip.compress(b"\0\0\r" + HEADER[3:] + bytes(20), mtime=0)),
+        (
+            "y.gz starts with 00000801; expected 00000801 and sizes",
+            gzip.compress(HEADER[:6], mtime=0),
+        ),
+        (r"y.gz holds 4 values; expected shape \(5,\)", gzip.compress(HEADER + bytes(4), mtime=0)),
+        (r"y.gz holds 6 values; expected shape \(5,\)", gzip.compress(HEADER + bytes(6), mtime=0)),
         ("x.gz has 5 images and .*y.gz has 4 labels", idx(Y[:4])),
     ],
 )
