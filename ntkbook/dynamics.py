@@ -168,7 +168,7 @@ def train(
     *,
     t_max: float = math.inf,
     stop: float | None = None,
-    at: Sequence[float] | Float[Array, " times"] | None = None,
+    at: Sequence[float] | Float[Array | np.ndarray, " times"] | None = None,
     record: Sequence[str] | Mapping[str, str | Callable[[Point], Any]] = (),
     method: Method = "auto",
     loss: Loss = "squared",
@@ -560,7 +560,7 @@ class _Flow(NamedTuple):
     mean_loss: Callable
     gradient: Callable
 
-    def __call__(self, w: Array, step: Array) -> tuple[Array, Array]:
+    def __call__(self, w: Array, step: Array | int) -> tuple[Array, Array]:
         """Give the loss at w, and the velocity of the gradient flow."""
         value, slope = self.gradient(w, step)
         return value, -self.rates * slope

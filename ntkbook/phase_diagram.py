@@ -223,7 +223,7 @@ def point(task: Task, width: int, alpha: float, seed: int, *, readout: float = 0
 @functools.lru_cache
 def _functions(net, readout, probes, shape, dtype):
     """The function to train and the kernel to record: one pair for all runs, compiled once."""
-    probes = np.frombuffer(probes, dtype).reshape(shape)
+    probes = jnp.asarray(np.frombuffer(probes, dtype).reshape(shape))
     scale = net.widths[-2] ** (0.5 - readout)
     apply = net.apply if scale == 1 else lambda params, x: scale * net.apply(params, x)
     return apply, lambda at: empirical_ntk(apply, at.params, probes, output="trace")

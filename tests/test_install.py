@@ -296,7 +296,11 @@ def test_the_address_stands_in_pyproject_and_in_what_is_made_from_it():
         pytest.skip("not a git checkout")
     for name in set(listed.stdout.splitlines()) - {"pyproject.toml", "CITATION.cff"}:
         path = ROOT / name
-        if name.startswith("tests/") or path.suffix in (".ipynb", ".png") or not path.is_file():
+        if (
+            name.startswith("tests/")
+            or path.suffix in (".ipynb", ".npz", ".png")
+            or not path.is_file()
+        ):
             continue
         text = metadata.BLOCK.sub("", path.read_text("utf8"))
         assert address not in text, f"{name} names the repository's address"
