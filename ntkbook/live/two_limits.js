@@ -71,7 +71,7 @@ export function render(element, start, kit) {
   kit.live(element, "two_limits", start, {
     controls: [
       { name: "scaling", label: "readout divided by", options: SCALINGS },
-      { name: "log2_width", min: 4, max: 8, words: (v) => `width n = ${2 ** v}` },
+      { name: "log2_width", min: 4, max: 9, words: (v) => `width n = ${2 ** v}` },
       { name: "moment", min: 0, max: MOMENTS, words: (v) => `time t = ${short(timeOf(v))}`, play: 1 },
       { button: "Draw other neurons", action: (state) => { state.seed += 1; } },
     ],
@@ -88,8 +88,10 @@ export function render(element, start, kit) {
         legend: [["one dot", "a neuron"], ["faint", "its way so far"]],
       });
       for (const x of X) above.line("faint", [x, x], [-9, 9]);
-      const ways = all.flatMap((i) => [[first, "M"], [states[moment >> 1], "L"], [net, "L"]].map(([s, pen]) =>
-        pen + above.at(kink(s, i), Math.asinh(bend(s, i))).map((v) => v.toFixed(1)).join(" ")));
+      const along = [0, 0.25, 0.5, 0.75, 1].map((share) => states[Math.round(share * moment)]);
+      // a neuron that is turned around passes through infinity, where there is no way to draw
+      const ways = all.filter((i) => along.every((s) => s[3 * i + 1] * first[3 * i + 1] > 0)).map((i) =>
+        "M" + along.map((s) => above.at(kink(s, i), Math.asinh(bend(s, i))).map((v) => v.toFixed(1)).join(" ")).join("L"));
       if (moment) kit.make("path", { class: "faint", d: ways.join("") }, above.inside);
       above.dots("one", all.map((i) => kink(net, i)), all.map((i) => Math.asinh(bend(net, i))), 2.5);
 

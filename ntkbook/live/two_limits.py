@@ -16,14 +16,14 @@ STEP = 0.1  # half of the longest step in the browser
 SHOWN = 16  # neurons that are compared
 
 
-def two_limits(scaling: str = SCALINGS[0], log2_width: int = 7, moment: int = 0) -> LiveFigure:
+def two_limits(scaling: str = SCALINGS[0], log2_width: int = 8, moment: int = 0) -> LiveFigure:
     """Neurons of a two-layer network in training: where each bends the function, and how much.
 
     Four points are fitted by gradient flow, with the readout divided by sqrt(n) or by n.
 
     Args:
         scaling: one of ``SCALINGS``, at the start.
-        log2_width: logarithm of the width at the start, 4 to 8.
+        log2_width: logarithm of the width at the start, 4 to 9.
         moment: position of the time slider at the start, 0 to 200.
 
     Returns:
@@ -34,11 +34,11 @@ def two_limits(scaling: str = SCALINGS[0], log2_width: int = 7, moment: int = 0)
 
     Example:
         >>> two_limits(moment=120)
-        LiveFigure('two_limits', {'log2_width': 7, 'moment': 120, 'scaling': '1/√n, kernel limit', \
+        LiveFigure('two_limits', {'log2_width': 8, 'moment': 120, 'scaling': '1/√n, kernel limit', \
 'seed': 1})
     """
     state = {
-        "log2_width": _checks.choice("log2_width", log2_width, tuple(range(4, 9))),
+        "log2_width": _checks.choice("log2_width", log2_width, tuple(range(4, 10))),
         "moment": _checks.choice("moment", moment, tuple(range(MOMENTS + 1))),
         "scaling": _checks.choice("scaling", scaling, SCALINGS),
         "seed": 1,
