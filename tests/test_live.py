@@ -11,6 +11,7 @@ from ntkbook.live.empirical_ntk import costs
 from ntkbook.live.empirical_ntk import empirical_ntk as calculator
 from ntkbook.live.function_space import function_space
 from ntkbook.live.infinite_width import infinite_width
+from ntkbook.live.kernel_dynamics import CAP, SHOWN, STEPS, kernel_dynamics
 from ntkbook.live.two_limits import GRID, SCALINGS, X, Y, draw, time_of, two_limits
 from ntkbook.networks import Layer
 from ntkbook.regression import kernel_flow
@@ -100,3 +101,35 @@ def test_neurons_of_two_limits_follow_train(x64, scaling):
     np.testing.assert_allclose(curves["f"], alpha * net.apply(run.params, grid)[:, 0], atol=1e-6)
     w, a = run.params[0].w[0], run.params[1].w[:, 0]
     np.testing.assert_allclose(curves["bends"], a * abs(w), atol=1e-6)
+
+
+def test_modes_of_a_power_law_are_used_up_from_the_fastest(x64):
+    state = {"spectrum": 1.5, "targets": 2.0, "step": 1.0, "time": 0}
+    start, later = (live.reference("kernel_dynamics", state | {"time": i}) for i in (0, 25))
+    assert start["descent"] == start["flow"] and start["loss of descent"][0] == pytest.approx(1)
+    left = np.array(later["descent"]) / start["descent"]
+    assert left[0] == 0 and (np.diff(left) >= 0).all() and left[-1] > 0.99
+    loss = later["loss of flow"]
+    i, j = (list(STEPS).index(k) for k in (10, 100))
+    assert np.log10(loss[j] / loss[i]) == pytest.approx(-2 / 3, abs=0.03)
+    k = np.arange(1, 1001.0)
+    by_hand = np.exp(-2 * 10 * k**-1.5) @ k**-2 / np.sum(k**-2)
+    assert loss[i] == pytest.approx(by_hand, rel=1e-12)
+
+
+def test_a_mode_beyond_the_stable_step_grows_up_to_a_cap(x64):
+    state = {"spectrum": 1.0, "targets": 2.0, "step": 2.4, "time": len(STEPS) - 1}
+    curves = live.reference("kernel_dynamics", state)
+    power = live.reference("kernel_dynamics", state | {"time": 0})["descent"]
+    assert curves["descent"][0] == pytest.approx(CAP * power[0])
+    assert curves["descent"][1] < power[1] and SHOWN[1] == 2
+    for j in (1, 3):
+        expected = power[0] * 1.4 ** (2 * j)
+        now = live.reference("kernel_dynamics", state | {"time": j})["descent"][0]
+        assert now == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("changes", [{"step": 3.0}, {"targets": 1.0}, {"spectrum": 0.1}])
+def test_exponents_and_steps_out_of_range_are_refused(changes):
+    with pytest.raises(ValueError, match="expected"):
+        kernel_dynamics(**changes)

@@ -36,9 +36,8 @@ export function render(element, start, kit) {
         curves[law] = SHOWN.map((i) => left(law, i - 1, now));
         curves[`loss of ${law}`] = STEPS.map((j) => loss(law, j));
       }
-      const tall = [1e-8, 1e-6, 1e-4, 1e-2, 1].map((v) => [v, v === 1 ? "1" : `10${{ "-8": "⁻⁸", "-6": "⁻⁶", "-4": "⁻⁴", "-2": "⁻²" }[Math.round(Math.log10(v))]}`]);
       above.axes({
-        x: [1, MODES], y: [1e-9, 10], xlog: true, ylog: true, yticks: tall,
+        x: [1, MODES], y: [1e-9, 10], xlog: true, ylog: true, yticks: [1e-8, 1e-6, 1e-4, 1e-2, 1],
         xlabel: "mode k", ylabel: "share of the first loss",
         legend: [["faint", "before training"], ["one dot", "left by descent"], ["two", "left by flow"]],
       });
@@ -47,7 +46,7 @@ export function render(element, start, kit) {
       above.dots("one", SHOWN, curves.descent);
       const after = (kind, law) => below.line(kind, STEPS.slice(1), curves[`loss of ${law}`].slice(1));
       below.axes({
-        x: [1, LAST], y: [1e-4, 10], xlog: true, ylog: true, yticks: [[1e-4, "10⁻⁴"], [1e-2, "10⁻²"], [1, "1"]],
+        x: [1, LAST], y: [1e-4, 10], xlog: true, ylog: true, yticks: [1e-4, 1e-2, 1],
         xlabel: "steps", ylabel: "loss / first loss", corner: "bl",
         legend: [["one", "gradient descent"], ["two", "gradient flow"], ["ink dot", "now"]],
       });

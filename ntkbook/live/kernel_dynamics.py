@@ -1,6 +1,5 @@
 """Live figure: the modes of a power-law spectrum are learned one after another."""
 
-import jax.numpy as jnp
 import numpy as np
 
 from ntkbook import _checks, theory
@@ -22,7 +21,7 @@ def kernel_dynamics(
         spectrum: exponent of the rates at the start, 0.5 to 3.
         targets: exponent of the targets' power, ``k**-targets``, 1.2 to 3.
         step: step size times the largest rate, 0.1 to 2.4.
-        time: index of the number of steps, 0 to 57.
+        time: index of the number of steps in ``STEPS``, 0 to 54.
 
     Returns:
         The live figure.
@@ -52,16 +51,16 @@ def kernel_dynamics(
 
 def reference(state: dict) -> dict[str, list[float]]:
     """What is left by mode, and the loss by steps, for gradient descent and gradient flow."""
-    k = jnp.arange(1.0, MODES + 1)
+    k = np.arange(1.0, MODES + 1)
     rates, power = k ** -state["spectrum"], k ** -state["targets"]
-    power = power / power.sum()
     steps, now = STEPS[:, None].astype(float), float(STEPS[int(state["time"])])
     laws = {
         "descent": lambda j: theory.gd_mode_decay(j, rates, state["step"]),
         "flow": lambda j: theory.flow_mode_decay(j * state["step"], rates),
     }
     curves = {}
-    for name, left in laws.items():
-        curves[name] = (power * jnp.minimum(left(now) ** 2, CAP))[SHOWN - 1].tolist()
-        curves[f"loss of {name}"] = (power * jnp.minimum(left(steps) ** 2, CAP)).sum(1).tolist()
+    for name, law in laws.items():
+        for curve, j in ((name, now), (f"loss of {name}", steps)):
+            left = np.minimum(abs(np.asarray(law(j))), CAP**0.5) ** 2 * power / power.sum()
+            curves[curve] = (left[SHOWN - 1] if curve == name else left.sum(1)).tolist()
     return curves
