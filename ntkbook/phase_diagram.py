@@ -237,17 +237,20 @@ def _moved(apply, params, start, x):
 def sweep(
     folder: str | os.PathLike,
     *,
+    question: Task | None = None,
     widths: Sequence[int] = WIDTHS,
     alphas: Sequence[float] = ALPHAS,
     seeds: int = SEEDS,
 ) -> None:
     """Compute the points of the grid that ``folder`` does not hold yet, each saved at once.
 
-    The digits of :func:`ntkbook.data.digits`, 300 of them for training. A point's file is written
-    under another name and then renamed, so that a killed sweep leaves no half-written point.
+    A point's file is written under another name and then renamed, so that a killed sweep leaves
+    no half-written point.
 
     Args:
-        folder: where the points are kept, one file each; made if missing.
+        folder: where the points of this question are kept, one file each; made if missing.
+        question: what to learn; by default the digits of :func:`ntkbook.data.digits`, 300 of them
+            for training.
         widths: hidden widths.
         alphas: scales of the output.
         seeds: networks a point of the grid.
@@ -258,7 +261,7 @@ def sweep(
     Example:
         >>> sweep("points", widths=[], alphas=[1.0])  # nothing to do
     """
-    question = task(data.digits())
+    question = question or task(data.digits())
     grid = [(width, alpha, seed) for width in widths for seed in range(seeds) for alpha in alphas]
     for number, (width, alpha, seed) in enumerate(grid, 1):
         path = _path(folder, width, alpha, seed)
@@ -272,6 +275,7 @@ def sweep(
 def collect(
     folder: str | os.PathLike,
     *,
+    question: Task | None = None,
     widths: Sequence[int] = WIDTHS,
     alphas: Sequence[float] = ALPHAS,
     seeds: int = SEEDS,
@@ -280,6 +284,7 @@ def collect(
 
     Args:
         folder: where :func:`sweep` kept them.
+        question: what they were to learn, as :func:`sweep` had it.
         widths: hidden widths.
         alphas: scales of the output.
         seeds: networks a point of the grid, at least two.
@@ -290,7 +295,9 @@ def collect(
     Raises:
         FileNotFoundError: a point is missing; it says which.
     """
-    truth = np.asarray(task(data.digits()).y_test)
+    name = "parity of scikit-learn's digits, split seed 0" if question is None else "another"
+    question = question or task(data.digits())
+    truth = np.asarray(question.y_test)
     cells = {}
     for width, alpha in itertools.product(widths, alphas):
         points = [_read(_path(folder, width, alpha, seed)) for seed in range(seeds)]
@@ -307,7 +314,7 @@ def collect(
 
     names = ("loss", "kernel_change", "t_end", "test_error", "ensemble_error", "variance")
     settings = {
-        "task": "parity of scikit-learn's digits, 300 for training, 1497 for testing, split seed 0",
+        "task": f"{name}, {len(question.y)} for training, {len(truth)} for testing",
         "network": "3 hidden layers, softplus(5 z) / 5 scaled to unit second moment, NTK scaling",
         "loss": "quadratic hinge of alpha (f - f_0), over alpha^2 P, to 1e-3 of the first",
         "method": "gradient flow, Tsit5, rtol 1e-5, float32",

@@ -69,6 +69,17 @@ def test_a_sweep_computes_only_what_is_missing(folder, monkeypatch):
         np.testing.assert_array_equal(value, content[name])
 
 
+def test_a_sweep_of_another_question(tmp_path):
+    """As the chapter on alpha does with MNIST at full scale."""
+    other = task(data.mnist_subset(), 30, axes=10)
+    options = dict(question=other, widths=(8,), alphas=(0.1, 10.0), seeds=2)
+    sweep(tmp_path, **options)
+    diagram = collect(tmp_path, **options)
+    assert (diagram.kernel_change[0, 0, :, -1] > diagram.kernel_change[0, 1, :, -1]).all()
+    assert (diagram.test_error < 0.5).all()
+    assert diagram.settings["task"] == "another, 30 for training, 4970 for testing"
+
+
 def test_collect_says_what_is_missing(folder):
     with pytest.raises(FileNotFoundError, match=r"width16-alpha10-seed2.npz is missing"):
         collect(folder, widths=(16,), alphas=(10.0,), seeds=3)
