@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from ntkbook import empirical_ntk, infinite_kernels, live, mlp, train
+from ntkbook.live.alpha_dial import WIDTHS, alpha_dial
 from ntkbook.live.empirical_ntk import costs
 from ntkbook.live.empirical_ntk import empirical_ntk as calculator
 from ntkbook.live.function_space import function_space
@@ -133,3 +134,17 @@ def test_a_mode_beyond_the_stable_step_grows_up_to_a_cap(x64):
 def test_exponents_and_steps_out_of_range_are_refused(changes):
     with pytest.raises(ValueError, match="expected"):
         kernel_dynamics(**changes)
+
+
+@pytest.mark.parametrize("widths", WIDTHS)
+def test_the_kept_grid_has_an_exponent_on_each_side(widths):
+    curves = live.reference("alpha_dial", alpha_dial(widths=widths).state)
+    assert curves["below best"][0] == pytest.approx(0.5, abs=0.15)
+    assert curves["above best"][0] > 0.75
+    assert len(curves["below"]) == 61
+
+
+@pytest.mark.parametrize("changes", [{"exponent": 0.51}, {"widths": "narrow"}])
+def test_a_dial_out_of_range_is_refused(changes):
+    with pytest.raises(ValueError, match="expected one of"):
+        alpha_dial(**changes)

@@ -70,10 +70,10 @@ export function render(element, start, kit) {
       const least = (s, i) => i + 1 < exponents.length && i + 1 === s.length
         ? `falling up to a = ${exponents[i].toFixed(2)}, where the curves part company`
         : `least at a = ${exponents[i].toFixed(2)}, ${s[i].toFixed(2)}`;
-      const say = (s, i) => here < s.length ? `${s[here].toFixed(2)} (${least(s, i)})` : "nothing: the curves have too little in common";
+      const say = (s, i) => here < s.length ? `it is ${s[here].toFixed(2)} (${least(s, i)})` : "the curves have too little in common";
       return {
         curves: { below, above, "below best": [exponents[best[0]]], "above best": [exponents[best[1]]] },
-        words: `At a = ${exponent.toFixed(2)} the curves spread, up to α = 3.2, by ${say(below, best[0])}; from there on by ${say(above, best[1])}.`,
+        words: `Spread of the curves at a = ${exponent.toFixed(2)}: up to α = 3.2 ${say(below, best[0])}; from there on ${say(above, best[1])}.`,
       };
     },
   });

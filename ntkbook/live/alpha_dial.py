@@ -62,5 +62,5 @@ def reference(state: dict) -> dict[str, list[float]]:
         lost = np.log(n_wide[-1] / n_wide[0]) / np.log(x[-1] / x[0])  # of the range, per exponent
         spreads = [spread(a) for a in EXPONENTS if 1 - a * lost >= SHARED]
         curves[name] = spreads
-        curves[name + " best"] = [EXPONENTS[np.argmin(spreads)]]
+        curves[name + " best"] = [float(EXPONENTS[np.argmin(spreads)])]
     return curves
