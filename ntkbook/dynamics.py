@@ -16,6 +16,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from ntkbook import _checks, measures, solvers
+from ntkbook._precision import full_precision
 from ntkbook.kernels import Apply, empirical_ntk, ntk_vector_product
 from ntkbook.solvers import State
 
@@ -160,6 +161,7 @@ _LOSSES = {
 }
 
 
+@full_precision()
 def train(
     apply: Apply,
     params: PyTree,
@@ -324,6 +326,7 @@ def train(
     return run if isinstance(run.state.status, jax.core.Tracer) else run.check()
 
 
+@full_precision()
 def choose_method(
     apply: Apply,
     params: PyTree,

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from ntkbook import _checks
+from ntkbook._precision import full_precision
 from ntkbook.networks import MLP
 
 _JACOBIAN_BYTES = 2**28  # memory that one block of a Jacobian may take
@@ -19,6 +20,7 @@ Apply = Callable[[Any, Array], Array]
 _dot = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
 
 
+@full_precision()
 def empirical_ntk(
     apply: Apply,
     params: PyTree,
@@ -87,6 +89,7 @@ def empirical_ntk(
     return _contraction(apply, params, x1, x2, full, trace=trace, block_size=block_size)
 
 
+@full_precision()
 def layer_ntks(
     apply: Apply,
     params: PyTree,
@@ -135,6 +138,7 @@ def layer_ntks(
     )
 
 
+@full_precision()
 def ntk_vector_product(
     apply: Apply,
     params: PyTree,

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ntkbook import _checks
+from ntkbook._precision import full_precision
 
 Parametrization = Literal["ntk", "standard", "mean_field", "mup"]
 Activation = str | Callable[[Array], Array]
@@ -92,6 +93,7 @@ class MLP:
         """Pre-activations of one layer from its input."""
         return _affine(self.scales(layer), params, g @ params.w)
 
+    @full_precision()
     def apply(self, params: Sequence[Layer], x: Float[Array, "n d"]) -> Float[Array, "n outputs"]:
         """Outputs of the network, one row an example.
 
@@ -268,6 +270,7 @@ class CNN:
         """Draw the parameters, as :meth:`MLP.init` does."""
         return _draw(self, key, dtype)
 
+    @full_precision()
     def apply(
         self, params: Sequence[Layer], x: Float[Array, "n h w channels"]
     ) -> Float[Array, "n outputs"]:
@@ -402,6 +405,7 @@ class WideResNet:
         """Draw the parameters, as :meth:`MLP.init` does."""
         return _draw(self, key, dtype)
 
+    @full_precision()
     def apply(
         self, params: Sequence[Layer], x: Float[Array, "n h w channels"]
     ) -> Float[Array, "n outputs"]:

@@ -92,7 +92,7 @@ def reached(now: Array, t: Array) -> Array:
 def step(solver: Solver, limits: Limits, s: State) -> State:
     """Try one step; keep it or try a shorter one next, and say whether the run is over."""
     new = solver.attempt(s)
-    finite = jnp.isfinite(new.loss)
+    finite = jnp.isfinite(new.loss) & ~jnp.isnan(new.step_size)
     accept = new.accept & finite
     keep = lambda a, b: jax.tree.map(partial(jnp.where, accept), a, b)
     step_size = jnp.where(finite, new.step_size, s.step_size / 10)

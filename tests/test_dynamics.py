@@ -476,6 +476,21 @@ def test_a_stopped_run_goes_on_to_another_rule(x64, method):
         train(apply, params, x, y, t_max=0.1, state=last.state, **options)
 
 
+def test_a_step_whose_error_is_not_a_number_is_tried_again_shorter():
+    """On a GPU the hinge of an output that is not a number may be 0, and the loss looks finite."""
+    nan = jnp.float32(jnp.nan)
+
+    def attempt(s):
+        return solvers.Step(s.t1 * nan <= 1, s.t1 + s.step_size, s.y1 * nan, s.loss, nan, (), 1)
+
+    solver = solvers.Solver(lambda y: (jnp.float32(1), jnp.float32(8), (), 1), attempt, None)
+    state = solvers.begin(solver, jnp.ones(2), jnp.zeros(1))
+    limits = solvers.Limits(jnp.float32(0), jnp.float32(10), jnp.int32(100))
+    after = solvers.step(solver, limits, state)
+    assert after.status == solvers.RUNNING and np.isclose(after.step_size, 0.8)
+    assert after.t1 == 0 and after.y1.tolist() == [1, 1]
+
+
 def test_steps_are_counted_exactly():
     for k in (5, 9, 10, 33):
         run = train(LINE, 0 * ONE, ONE, ONE, t_max=k / 100, method="gd", learning_rate=0.01)
