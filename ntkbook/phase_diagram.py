@@ -27,7 +27,7 @@ from ntkbook.dynamics import train
 from ntkbook.kernels import empirical_ntk
 from ntkbook.networks import MLP, mlp
 
-WIDTHS = (16, 32, 64, 128, 256)
+WIDTHS = (16, 32, 64, 128, 256, 512, 1024, 2048)
 ALPHAS = tuple(float(f"{10**k:.6g}") for k in np.arange(-2, 2.1, 0.5))
 SEEDS = 10
 STOP = 1e-3  # fraction of the first loss at which training ends
@@ -81,7 +81,7 @@ class Diagram(NamedTuple):
         test_error: fraction of wrong test points, each network alone.
         ensemble_error: of the mean output of the seeds without this one (leave-one-out).
         variance: of the outputs over seeds, averaged over test points, axes (widths, alphas).
-        settings: what the numbers depend on, seeds and versions included.
+        settings: what the numbers depend on: task, seeds, devices and versions.
     """
 
     widths: Float[np.ndarray, " w"]
@@ -267,7 +267,9 @@ def sweep(
         path = _path(folder, width, alpha, seed)
         if not path.exists():
             done = point(question, width, alpha, seed)
-            _save(path, {name: np.asarray(value) for name, value in done._asdict().items()})
+            arrays = {name: np.asarray(value) for name, value in done._asdict().items()}
+            device = f"{jax.devices()[0].device_kind}, jax {jax.__version__}"
+            _save(path, arrays | {"device": device})
             if sys.stderr.isatty():
                 print(f"\r{number} of {len(grid)} points", end="", file=sys.stderr, flush=True)
 
@@ -298,9 +300,10 @@ def collect(
     name = "parity of scikit-learn's digits, split seed 0" if question is None else "another"
     question = question or task(data.digits())
     truth = np.asarray(question.y_test)
-    cells = {}
+    cells, devices = {}, set()
     for width, alpha in itertools.product(widths, alphas):
         points = [_read(_path(folder, width, alpha, seed)) for seed in range(seeds)]
+        devices.update(str(p["device"]) for p in points)
         cell = {name: np.stack([p[name] for p in points]) for name in Point._fields}
         outputs = cell.pop("outputs").astype(float)
         others = (outputs.sum(0) - outputs) / (seeds - 1)
@@ -320,10 +323,9 @@ def collect(
         "method": "gradient flow, Tsit5, rtol 1e-5, float32",
         "probes": PROBES,
         "seeds": seeds,
-        "jax": jax.__version__,
+        "devices": sorted(devices),
         "numpy": np.__version__,
         "python": platform.python_version(),
-        "device": jax.devices()[0].device_kind,
     }
     axes = (np.asarray(widths, float), np.asarray(alphas, float), TIMES)
     return Diagram(*axes, **{name: table(name) for name in names}, settings=settings)
@@ -337,7 +339,7 @@ def load() -> Diagram:
 
     Example:
         >>> load().loss.shape[:3]
-        (5, 9, 10)
+        (8, 9, 10)
     """
     with resources.files("ntkbook").joinpath("results/phase_diagram.npz").open("rb") as file:
         kept = np.load(file)
