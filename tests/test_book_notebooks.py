@@ -147,7 +147,7 @@ WARNING = new_output("stream", name="stderr", text="no GPU found\n")
 def run_with(outputs):
     """Stands in for a kernel: gives each code cell of a chapter these outputs."""
 
-    def run(book, page):
+    def run(book, page, kernels):
         done = page._replace(notebook=deepcopy(page.notebook))
         for cell, shown in zip(done.code_cells, outputs.get(page.name, []), strict=False):
             cell.outputs = shown
@@ -572,9 +572,9 @@ def executed_again(written, monkeypatch, capsys):
     def execute():
         ran = []
 
-        def run(book, page):
+        def run(book, page, kernels):
             ran.append(page.name)
-            return run_with({})(book, page)
+            return run_with({})(book, page, kernels)
 
         monkeypatch.setattr(execution, "_run", run)
         assert notebooks.main(["execute"], written.root) == 0
@@ -671,6 +671,42 @@ def test_a_lost_kernel_stops_execute(write_book, monkeypatch, capsys, code, mess
     assert notebooks.main(["execute", "chapters/two/second.md"], book.root) == 1
     error = capsys.readouterr().err
     assert error.startswith(f"chapters/two/second.md: cell 2 failed: {message}\n")
+
+
+@pytest.mark.parametrize("end", ["failure", "interrupt"])
+def test_no_kernel_outlives_the_end(write_book, monkeypatch, capsys, tmp_path, end):
+    started = tmp_path / "pid"
+    endless = f"""# T
+
+```{{code-cell}}
+import os, pathlib, time
+pathlib.Path({str(started)!r}).write_text(str(os.getpid()))
+time.sleep(300)
+```
+"""
+    wait = f"""# T
+
+```{{code-cell}}
+import pathlib, time
+while not pathlib.Path({str(started)!r}).exists():
+    time.sleep(0.1)
+time.sleep(0.5)
+1 / {0 if end == "failure" else 1}
+```
+"""
+    book = write_book(first=endless, second=wait)
+    monkeypatch.setattr(execution, "AT_ONCE", 2)
+    if end == "interrupt":
+
+        def interrupt(*_):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(execution, "_store", interrupt)
+    assert notebooks.main(["execute"], book.root) == (1 if end == "failure" else 130)
+    said = capsys.readouterr().err
+    assert ("ZeroDivisionError" in said) == (end == "failure") and "first.md" not in said
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(started.read_text()), 0)
 
 
 def test_a_cell_that_should_raise_must():

@@ -1,17 +1,21 @@
 """Running the chapters into jupyter-cache, where jupyter-book then finds them."""
 
+import asyncio
 import hashlib
 import json
 import os
 import re
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
+from threading import Lock
 
 from book import Book, BookError, Page
 from jupyter_cache import get_cache
@@ -23,31 +27,31 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from nbformat import NotebookNode
 
 CELL_TIMEOUT = 600  # seconds
+AT_ONCE = min(4, os.cpu_count() or 1)  # chapters; XLA compiles on one core
 STAMP = "ntkbook-stamp"
 
 
 def execute(book: Book, chapters: Iterable[Page]) -> dict[str, NotebookNode]:
-    """Run each chapter that the cache does not hold, one after another.
+    """Run each chapter that the cache does not hold, as many at once as there are cores.
 
     Returns:
         The executed notebook of each chapter, by the page's name.
 
     Raises:
-        BookError: a chapter did not run to its end. Nothing of that run is kept.
+        BookError: a chapter did not run to its end. Nothing of that run is kept, nor of those that
+            ran beside it; what had ended before is.
     """
     chapters = list(chapters)
-    done, ran = {}, 0
     with _cache(book) as cache:
-        for count, page in enumerate(chapters, 1):
-            if (executed := _cached(cache, page)) is None:
-                print(f"[{count}/{len(chapters)}] {page.source} ... ", end="", flush=True)
-                executed, seconds = _run(book, page)
-                _store(cache, page, executed, seconds)
-                print(f"{seconds:.1f} s", flush=True)
-                ran += 1
+        done = {page.name: _cached(cache, page) for page in chapters}
+        missing = [page for page in chapters if done[page.name] is None]
+        for count, (page, executed, seconds) in enumerate(_run_all(book, missing), 1):
+            _store(cache, page, executed, seconds)
             done[page.name] = executed
+            print(f"[{count}/{len(missing)}] {page.source} ... {seconds:.1f} s", flush=True)
         _write_timings(book, cache)
-    print(f"{ran} of {len(chapters)} chapters executed, {len(chapters) - ran} from the cache")
+    held = len(chapters) - len(missing)
+    print(f"{len(missing)} of {len(chapters)} chapters executed, {held} from the cache")
     return done
 
 
@@ -115,7 +119,52 @@ def _write_timings(book, cache):
     write_atomically(book.root / "_build/timings.json", json.dumps(seconds, indent=1) + "\n")
 
 
-def _run(book, page) -> tuple[NotebookNode, float]:
+def _run_all(book, pages) -> Iterator[tuple[Page, NotebookNode, float]]:
+    """Run chapters side by side; give each when it is done. No kernel outlives an error."""
+    # Several kernels share the memory of a GPU, which JAX would give to the first.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        kernels = _Kernels()
+        jobs = {pool.submit(_run, book, page, kernels): page for page in pages}
+        try:
+            for job in as_completed(jobs):
+                yield jobs[job], *job.result()
+        finally:  # with nothing left to stop, unless a chapter failed or the user interrupted
+            pool.shutdown(wait=False, cancel_futures=True)
+            kernels.stop()
+
+
+class _Kernels:
+    """The processes of the kernels that run, so that all of them can be stopped."""
+
+    def __init__(self):
+        self.lock, self.running, self.stopped = Lock(), set(), False
+
+    def add(self, pid):
+        with self.lock:
+            self.running.add(pid)
+        if self.stopped:
+            self.stop()
+
+    def remove(self, pid):
+        with self.lock:
+            self.running.discard(pid)
+
+    def stop(self):
+        with self.lock:
+            self.stopped = True
+            for pid in self.running:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+
+def _run(book, page, kernels) -> tuple[NotebookNode, float]:
+    """Run one chapter in a thread, with an event loop of its own."""
+    return asyncio.run(_run_cells(book, page, kernels))
+
+
+async def _run_cells(book, page, kernels) -> tuple[NotebookNode, float]:
+    """Run one chapter; ``kernels`` knows its kernel meanwhile."""
     report = book.root / "_build/reports" / f"{page.name}.log"
     report.unlink(missing_ok=True)
     notebook = deepcopy(page.notebook)
@@ -129,32 +178,37 @@ def _run(book, page) -> tuple[NotebookNode, float]:
     client.km = AsyncKernelManager(
         kernel_name="python3", kernel_spec_manager=KernelSpecManager(kernel_dirs=[])
     )
-    started, count = time.monotonic(), 0
+    started, count, pid = time.monotonic(), 0, None
     with (
         TemporaryDirectory(prefix="ntkbook-", ignore_cleanup_errors=True) as folder,
         TemporaryFile("w+", errors="replace") as log,
     ):
         try:
-            # execute() would catch Ctrl-C and call it a dead kernel; this is its documented body.
-            with client.setup_kernel(cwd=folder, stdout=log, stderr=log):
-                info = client.wait_for_reply(client.kc.kernel_info())
+            # The documented body of execute(), which would not tell which cell failed.
+            async with client.async_setup_kernel(cwd=folder, stdout=log, stderr=log):
+                kernels.add(pid := client.km.provisioner.pid)
+                info = await client.async_wait_for_reply(client.kc.kernel_info())
                 notebook.metadata["language_info"] = info["content"]["language_info"]
                 for index, cell in enumerate(notebook.cells):
                     if cell.cell_type == "code":
                         count += 1
-                        client.execute_cell(cell, index, execution_count=count)
+                        await client.async_execute_cell(cell, index, execution_count=count)
                         _check_raised(cell)
         except (CellExecutionError, CellTimeoutError, RuntimeError) as error:
+            if kernels.stopped:
+                raise BookError(f"{page.source}: stopped") from error
             what = _describe(error)
             log.seek(0)
             text = f"{what}\n\n{error}\n\nWhat the kernel's process printed:\n{log.read()}"
             write_atomically(report, re.sub(r"\x1b\[[\d;]*m", "", text))
-            print("failed", flush=True)
+            print(f"{page.source} failed", flush=True)
             where = f"cell {count} failed" if count else "the kernel did not start"
             raise BookError(
                 f"{page.source}: {where}: {what}\n"
                 f"  the cell and the traceback: {report.relative_to(book.root)}"
             ) from error
+        finally:
+            kernels.remove(pid)
     return notebook, time.monotonic() - started
 
 

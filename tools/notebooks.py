@@ -15,7 +15,8 @@ is installed beside it and not a checkout, and runs, in that folder and without 
 
     PYTHON -m pytest -p no:cacheprovider --nbval-lax --nbval-current-env
         --nbval-sanitize-with CHECKOUT/tests/nbval_sanitize.cfg
-        --nbval-cell-timeout 600 --nbval-kernel-startup-timeout 300 .
+        --nbval-cell-timeout 600 --nbval-kernel-startup-timeout 300
+        --numprocesses auto --maxprocesses 4 --dist loadfile .
 """
 
 import argparse
@@ -108,7 +109,8 @@ def nbval(book: Book, python: str) -> int:
         return run("-c", FROM_WHEEL) or run(
             *("-m", "pytest", "-p", "no:cacheprovider", "--nbval-lax", "--nbval-current-env"),
             *("--nbval-sanitize-with", str(book.root / "tests/nbval_sanitize.cfg")),
-            *("--nbval-cell-timeout", "600", "--nbval-kernel-startup-timeout", "300", "."),
+            *("--nbval-cell-timeout", "600", "--nbval-kernel-startup-timeout", "300"),
+            *("--numprocesses", "auto", "--maxprocesses", "4", "--dist", "loadfile", "."),
         )
 
 

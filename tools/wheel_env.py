@@ -2,7 +2,7 @@
 
     python tools/wheel_env.py
 
-That environment holds the wheel with its `book` extra and nbval, at the versions of the lock, and
+That environment holds the wheel with its `book` extra, nbval and pytest-xdist, at the versions of the lock, and
 nothing else: a dependency that the wheel does not declare is missing there.
 """
 
@@ -62,7 +62,7 @@ def install(wheel: Path) -> None:
     pins = re.findall(r"^[\w.-]+==[^\\\n]*", (ROOT / "requirements/lock.txt").read_text(), re.M)
     constraints = Path("_build/constraints.txt")
     (ROOT / constraints).write_text("\n".join(pins) + "\n")
-    wanted = ("--constraint", constraints, f"{wheel}[book]", "nbval")
+    wanted = ("--constraint", constraints, f"{wheel}[book]", "nbval", "pytest-xdist")
     # Set-up has left all of it in uv's cache, or, where uv finds no index, in pip's.
     if not run(*UV, "venv", "--python", sys.executable, ENV) or not (
         run(*UV, "pip", "install", *to, "--offline", *wanted)
