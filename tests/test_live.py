@@ -14,6 +14,7 @@ from ntkbook.live.function_space import function_space
 from ntkbook.live.infinite_width import infinite_width
 from ntkbook.live.kernel_dynamics import CAP, SHOWN, STEPS, kernel_dynamics
 from ntkbook.live.two_limits import GRID, SCALINGS, X, Y, draw, time_of, two_limits
+from ntkbook.live.which_regime import which_regime
 from ntkbook.networks import Layer
 from ntkbook.regression import kernel_flow
 
@@ -148,3 +149,18 @@ def test_the_kept_grid_has_an_exponent_on_each_side(widths):
 def test_a_dial_out_of_range_is_refused(changes):
     with pytest.raises(ValueError, match="expected one of"):
         alpha_dial(**changes)
+
+
+@pytest.mark.parametrize("axis", ["alpha", "sqrt(n) alpha"])
+def test_averaging_helps_lazy_training_more(axis):
+    curves = live.reference("which_regime", which_regime(5, 3, axis).state)
+    assert curves["x"][0] == pytest.approx(0.01 * (32**0.5 if axis != "alpha" else 1))
+    gain = np.subtract(curves["single"], curves["committee"])
+    assert gain[6] > 2 * gain[0] > 0  # alpha = 10 and 0.01
+    assert np.subtract(*curves["gap"]) == pytest.approx(gain[6] - gain[0], abs=2e-3)
+
+
+@pytest.mark.parametrize("changes", [{"log2_width": 9}, {"log2_size": 4}, {"axis": "n"}])
+def test_a_regime_out_of_range_is_refused(changes):
+    with pytest.raises(ValueError, match="expected one of"):
+        which_regime(**changes)
