@@ -310,7 +310,7 @@ def test_the_address_stands_in_pyproject_and_in_what_is_made_from_it():
 @pytest.fixture
 def moved(tmp_path):
     """The files that hold or take the address, with another address."""
-    for name in ("_config.yml", "CHANGELOG.md", "pyproject.toml"):
+    for name in ("_config.yml", "_toc.yml", "CHANGELOG.md", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path)
     page = tmp_path / "chapters/part/page.md"
     page.parent.mkdir(parents=True)

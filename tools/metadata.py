@@ -51,7 +51,7 @@ def readme(root: Path) -> str:
         "read": f"Read it at <{where.pages}>.",
         "colab": "\n".join(
             f"- [{_heading(path)}]({where.colab}{path.relative_to(root).with_suffix('.ipynb')})"
-            for path in sorted(root.glob("chapters/*/*.md"))
+            for path in _in_reading_order(root)
         ),
         "commands": (
             f"```console\ngit clone {where.repository}\ncd {where.repository.rpartition('/')[2]}\n"
@@ -75,6 +75,12 @@ def readme(root: Path) -> str:
 
 def _config(root):
     return yaml.safe_load((root / "_config.yml").read_text("utf8"))
+
+
+def _in_reading_order(root):
+    toc = (root / "_toc.yml").read_text("utf8")
+    name = lambda path: path.relative_to(root).with_suffix("").as_posix()
+    return sorted(root.glob("chapters/*/*.md"), key=lambda path: toc.find(name(path)))
 
 
 def _heading(path):
