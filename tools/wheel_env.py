@@ -2,8 +2,8 @@
 
     python tools/wheel_env.py
 
-That environment holds the wheel with its `book` extra, nbval and pytest-xdist, at the versions of the lock, and
-nothing else: a dependency that the wheel does not declare is missing there.
+That environment holds the wheel with its `book` extra, nbval and pytest-xdist, at the versions of
+the lock, and nothing else: a dependency that the wheel does not declare is missing there.
 """
 
 import hashlib
