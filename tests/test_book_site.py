@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -354,6 +355,7 @@ def report(browser, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         curves = lambda module, state: {"line": [state["a"] / 3, 2.0 * state["a"]]}
         patch.setattr(live, "reference", curves)
+        patch.setattr(check_pages, "AT_ONCE", 1)  # in this process, where the patch holds
         report = check_pages.run(html, out, browser, [], shots_only=False)
     shots = {f"{name}-{kind}.png" for name in pages for kind in ("light", "dark-390")}
     assert shots <= set(os.listdir(out))
@@ -386,14 +388,18 @@ def test_a_live_figure_that_no_page_shows_is_named(report):
     assert "no page shows the figure infinite_width" in found(report, "all pages")
 
 
-def test_the_command_names_page_and_theme_and_counts(browser, tmp_path, capsys):
+def test_the_command_names_page_and_theme_and_counts(browser, tmp_path, monkeypatch, capsys):
     html, out = tmp_path / "html", tmp_path / "out"
     html.mkdir()
     (html / "index.html").write_text(PAGE.format("<button></button>"))
     (html / "good.html").write_text(PAGE.format('<p id="here">Here</p>'))
     where = [f"--html={html}", f"--out={out}"]
     assert check_pages.main([*where, "good"]) == 0
-    assert capsys.readouterr().out.endswith(" passed, 0 failed\n")
+    one = re.search(r"^(\d+) passed, 0 failed$", capsys.readouterr().out, re.M)
+    monkeypatch.setattr(check_pages, "AT_ONCE", 2)
+    assert check_pages.main([*where, "d"]) == 1  # both pages, in two processes
+    two = re.search(r"^(\d+) passed, 1 failed$", capsys.readouterr().out, re.M)
+    assert int(two[1]) == 2 * int(one[1]) - 1
     assert check_pages.main([*where, "index"]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("index.html | light | axe button-name") and "failed" in lines[-1]

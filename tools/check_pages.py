@@ -15,11 +15,13 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from html.parser import HTMLParser
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from multiprocessing import get_context
 from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
 
@@ -39,6 +41,7 @@ FLAGS = [
     "--disable-sync",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # the same result with a network
 ]
+AT_ONCE = min(4, os.cpu_count() or 1)  # browsers
 MOST_OFTEN = 5  # how many places of one problem are named
 
 # Each returns a list of what is wrong.
@@ -136,6 +139,12 @@ class Report:
         if len(distinct) > MOST_OFTEN:
             rest = f"and {len(distinct) - MOST_OFTEN} more of this kind"
             self.findings.append(Finding(page, theme, rest))
+
+    def merge(self, other: "Report") -> None:
+        """Add what another report counted and found."""
+        self.findings += other.findings
+        self.passed += other.passed
+        self.failed += other.failed
 
 
 # Links: no browser needed
@@ -365,9 +374,32 @@ def differences(check: dict) -> list[str]:
 
 
 def run(html: Path, out: Path, browser_path: str, words: list[str], shots_only: bool) -> Report:
-    """Check the pages that contain one of the words, or all."""
-    report, links, live, modules = Report(), {}, [], set()
+    """Check the pages that contain one of the words, or all, with a browser for each core."""
     pages = [p for p in find_pages(html) if not words or any(word in p for word in words)]
+    by_size = sorted(pages, key=lambda page: -(html / page).stat().st_size)
+    shares = [share for i in range(AT_ONCE) if (share := by_size[i::AT_ONCE])]
+    report, modules = Report(), set()
+    check = partial(_check_share, html, out, browser_path, shots_only=shots_only)
+    if len(shares) < 2:
+        results = map(check, shares)
+    else:
+        with ProcessPoolExecutor(len(shares), mp_context=get_context("spawn")) as pool:
+            results = list(pool.map(check, shares))
+    for checked, shown in results:
+        report.merge(checked)
+        modules |= shown
+    report.findings.sort(key=lambda finding: pages.index(finding.page))
+    if not shots_only and not words:
+        sources = {path.stem for path in (ROOT / "ntkbook" / "live").glob("*.js")}
+        sources.remove("kit")  # what they share
+        missing = sorted(sources - modules)
+        report.add("all pages", "live", [f"no page shows the figure {name}" for name in missing])
+    return report
+
+
+def _check_share(html, out, browser_path, pages, *, shots_only) -> tuple[Report, set[str]]:
+    """What is wrong with some of the pages, and which live figures they show."""
+    report, links, live, modules = Report(), {}, [], set()
     with serve(html) as base, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=browser_path, args=FLAGS)
         for theme in ("light", "dark"):
@@ -385,12 +417,7 @@ def run(html: Path, out: Path, browser_path: str, words: list[str], shots_only: 
                     for address in (base, html.as_uri() + "/"):
                         modules |= check_live(context, address, page, report)
         browser.close()
-    if not shots_only and not words:
-        sources = {path.stem for path in (ROOT / "ntkbook" / "live").glob("*.js")}
-        sources.remove("kit")  # what they share
-        missing = sorted(sources - modules)
-        report.add("all pages", "live", [f"no page shows the figure {name}" for name in missing])
-    return report
+    return report, modules
 
 
 def main(arguments: list[str] | None = None) -> int:
