@@ -20,15 +20,17 @@ export function render(element, { data, ...start }, kit) {
       const [x0, y0] = panel.at(n / half.n, a * half.a), [x1, y1] = panel.at(n * half.n, a / half.a);
       return { x: x0, y: y0, width: x1 - x0, height: y1 - y0 };
     };
+    const numbers = []; // drawn last, in front of the line
     widths.forEach((n, i) => alphas.forEach((a, j) => {
       const far = Math.min(1, Math.abs(Math.log10(change[i][j] / LEFT)) / 2.5);
       const fill = `fill: var(--${change[i][j] > LEFT ? "two" : "one"}); fill-opacity: ${(0.06 + 0.4 * far).toFixed(2)}`;
       kit.make("rect", { ...edge(n, a), style: `${fill}; stroke: none` }, panel.inside);
       const [x, y] = panel.at(n, a);
-      kit.make("text", { x, y: y + 4, "text-anchor": "middle" }, panel.inside, short(change[i][j]));
+      numbers.push([x, y + 4, short(change[i][j])]);
     }));
     const ends = [widths[0] / half.n, widths.at(-1) * half.n];
-    panel.line("ink", ends, ends.map((n) => star / Math.sqrt(n)));
+    panel.line("ink", ends, ends.map((n) => star / Math.sqrt(n))).style.strokeOpacity = 0.5; // under the numbers
+    for (const [x, y, text] of numbers) kit.make("text", { x, y, "text-anchor": "middle" }, panel.inside, text);
     kit.make("rect", { ...edge(widths[state.width], alphas[state.alpha]), class: "ink", style: "stroke-width: 3.5" }, panel.inside);
     if (panel.svg.style.cursor) return;
     panel.svg.style.cursor = "pointer"; // a click, or a drag, moves the sliders
@@ -69,10 +71,10 @@ export function render(element, { data, ...start }, kit) {
     panels: [340, 230, 250],
     draw(state, [plane, above, below]) {
       const { width: i, alpha: j } = state, n = widths[i];
-      const [t1, tHalf, tLazy, end] = [data.t_1[i][j], data.t_half[i][j], data.t_half[i].at(-1), data.t_end[i][j]].map(real);
+      const [t1, tHalf, tLazy, end] = [data.t_1[i][j], data.t_half[i][j], data.t_half[i][data.lazy], data.t_end[i][j]].map(real);
       const leaves = left[i][j] > seeds / 2;
       const marks = [["ink", tLazy], ...(leaves ? [["four", t1]] : [])];
-      const legend = [["ink", "t_lazy"], ...(leaves ? [["four", "t₁"]] : [])];
+      const legend = [["ink", "lazy time"], ...(leaves ? [["four", "t₁"]] : [])];
       map(plane, state);
       curve(above, "one", data.loss[i][j], data.loss_sd[i][j], end, marks,
         { y: [5e-4, 1.5], ylabel: "loss", yticks: [0.001, 0.01, 0.1, 1], legend: [["one", "loss"], ...legend] });
@@ -82,7 +84,7 @@ export function render(element, { data, ...start }, kit) {
 
       const where = `n = ${n}, α = ${said(alphas[j])}`, last = said(change[i][j]), halved = `the loss is halved at t = ${said(tHalf)}`;
       const words = !leaves ? `${where}: lazy. The kernel has changed by only ${last} when training ends; ${halved}.`
-        : t1 < tLazy ? `${where}: feature training. The kernel has changed by 0.3 at t₁ = ${said(t1)}, before t_lazy = ${said(tLazy)}; ${halved}. At the end it has changed by ${last}.`
+        : t1 < tLazy ? `${where}: feature training. The kernel has changed by 0.3 at t₁ = ${said(t1)}, before the lazy time, ${said(tLazy)}; ${halved}. At the end it has changed by ${last}.`
           : `${where}: in between. ${halved[0].toUpperCase()}${halved.slice(1)}, and only later, at t₁ = ${said(t1)}, has the kernel changed by 0.3; at the end by ${last}.`;
       return { curves: { loss: real(data.loss[i][j]), kernel: real(data.kernel[i][j]), times: [t1, tHalf, tLazy] }, words };
     },

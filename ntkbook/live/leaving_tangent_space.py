@@ -9,6 +9,7 @@ from ntkbook.live import LiveFigure
 
 LEFT = 0.3  # change of the kernel at which the network has left its tangent space
 START = 0.009  # earlier times are not drawn
+LAZY = 10.0  # alpha at which the lazy time is read; at 100 float32 rounds what 2048 units do
 
 
 def leaving_tangent_space(width: int = 64, alpha: float = 0.1) -> LiveFigure:
@@ -62,7 +63,8 @@ def summary() -> dict:
     left = np.isfinite(log_t_1).sum(-1)
     log_t_1 = np.where(np.isfinite(log_t_1), log_t_1, 0).sum(-1) / np.maximum(left, 1)
     log_t_half = np.asarray(measures.first_time(log_t, loss, np.log(0.5))).mean(-1)
-    log_t_lazy = log_t_half[:, -1]
+    lazy = int(np.argmin(np.abs(grid.alphas - LAZY)))
+    log_t_lazy = log_t_half[:, lazy]
 
     # where t_1 = t_lazy: there the change at t_lazy is LEFT. Widths below 64 are off the law.
     fit = []
@@ -78,6 +80,7 @@ def summary() -> dict:
         "widths": grid.widths.astype(int).tolist(),
         "alphas": grid.alphas.tolist(),
         "seeds": grid.loss.shape[2],
+        "lazy": lazy,  # the alpha's index
         "left": left.tolist(),  # how many of the seeds reach LEFT
         "star": thousandths(np.mean(fit)),  # alpha* sqrt(n)
         "t": thousandths(log_t),
@@ -96,7 +99,7 @@ def reference(state: dict) -> dict[str, list[float]]:
     kept = summary()
     n, a = state["width"], state["alpha"]
     point = {name: (10.0 ** (np.array(kept[name][n][a]) / 1000)) for name in ("loss", "kernel")}
-    marks = [kept["t_1"][n][a], kept["t_half"][n][a], kept["t_half"][n][-1]]
+    marks = [kept["t_1"][n][a], kept["t_half"][n][a], kept["t_half"][n][kept["lazy"]]]
     return {name: curve.tolist() for name, curve in point.items()} | {
         "times": (10.0 ** (np.array(marks) / 1000)).tolist()
     }
