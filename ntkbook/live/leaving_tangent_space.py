@@ -63,8 +63,8 @@ def summary() -> dict:
     left = np.isfinite(log_t_1).sum(-1)
     log_t_1 = np.where(np.isfinite(log_t_1), log_t_1, 0).sum(-1) / np.maximum(left, 1)
     log_t_half = np.asarray(measures.first_time(log_t, loss, np.log(0.5))).mean(-1)
-    lazy = int(np.argmin(np.abs(grid.alphas - LAZY)))
-    log_t_lazy = log_t_half[:, lazy]
+    column = int(np.argmin(np.abs(grid.alphas - LAZY)))
+    log_t_lazy = log_t_half[:, column]
 
     # where t_1 = t_lazy: there the change at t_lazy is LEFT. Widths below 64 are off the law.
     fit = []
@@ -80,7 +80,7 @@ def summary() -> dict:
         "widths": grid.widths.astype(int).tolist(),
         "alphas": grid.alphas.tolist(),
         "seeds": grid.loss.shape[2],
-        "lazy": lazy,  # the alpha's index
+        "lazy": column,  # the alpha's index
         "left": left.tolist(),  # how many of the seeds reach LEFT
         "star": thousandths(np.mean(fit)),  # alpha* sqrt(n)
         "t": thousandths(log_t),
