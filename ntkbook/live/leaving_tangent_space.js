@@ -2,7 +2,7 @@
 // Numbers come from leaving_tangent_space.py as logarithms, in thousandths of a decade.
 const LEFT = 0.3; // change of the kernel at which the network has left its tangent space
 const real = (v) => (Array.isArray(v) ? v.map(real) : 10 ** (v / 1000));
-const short = (v) => (v >= 10 ? v.toFixed(0) : v >= 1 ? v.toFixed(1) : String(Number(v.toPrecision(1))));
+const short = (v) => (v >= 10 ? v.toFixed(0) : v >= 1 ? v.toFixed(1) : v >= 0.01 ? String(Number(v.toPrecision(1))) : v.toExponential(0).replace("-", "−"));
 const said = (v) => (v >= 100 ? v.toFixed(0) : String(Number(v.toPrecision(2))));
 
 export function render(element, { data, ...start }, kit) {
