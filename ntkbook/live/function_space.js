@@ -41,11 +41,11 @@ export function render(element, start, kit) {
     panels: [390, 230],
     draw({ overlap, step }, [plane, losses], width) {
       const drawn = paths(overlap, step), { t, steps, flow, descent } = drawn;
-      const half = (0.75 * (width - 76)) / (390 - 60); // one scale on both axes
-      const x = [0.42 - half, 0.42 + half], y = [-0.75, 0.75];
+      const shape = (width - 76) / (390 - 76), half = Math.max(0.8, 0.75 * shape); // one scale on both axes
+      const x = [0.42 - half, 0.42 + half], y = [-half / shape, half / shape];
       plane.axes({
         x, y, xticks: [0, 0.5, 1], yticks: [-0.5, 0, 0.5], xlabel: "prediction f(x₁)", ylabel: "prediction f(x₂)",
-        title: "solid: gradient flow; dashed: descent",
+        title: "solid: flow; dashed: descent; dash-dot: eigenvectors",
       });
       for (const radius of [0.25, 0.5, 0.75, 1]) { // the arc that is inside the axes
         const first = Math.acos(Math.min(1, (x[1] - 1) / radius));
