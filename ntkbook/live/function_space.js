@@ -45,7 +45,7 @@ export function render(element, start, kit) {
       const x = [0.42 - half, 0.42 + half], y = [-half / shape, half / shape];
       plane.axes({
         x, y, xticks: [0, 0.5, 1], yticks: [-0.5, 0, 0.5], xlabel: "prediction f(x₁)", ylabel: "prediction f(x₂)",
-        title: "solid: flow; dashed: descent; dash-dot: eigenvectors",
+        title: "solid: flow; dashed: descent; -·-: eigenvectors",
       });
       for (const radius of [0.25, 0.5, 0.75, 1]) { // the arc that is inside the axes
         const first = Math.acos(Math.min(1, (x[1] - 1) / radius));

@@ -15,11 +15,11 @@ CAP = 1e6  # where a mode that grows is cut off
 def kernel_dynamics(
     spectrum: float = 1.5, targets: float = 2.0, step: float = 1.0, time: int = 25
 ) -> LiveFigure:
-    """What is left of each mode and of the loss, for rates ``k**-spectrum`` of mode k.
+    """What is left of each mode and of the loss, for rates ``i**-spectrum`` of mode i.
 
     Args:
         spectrum: exponent of the rates at the start, 0.5 to 3.
-        targets: exponent of the targets' power, ``k**-targets``, 1.2 to 3.
+        targets: exponent of the targets' power, ``i**-targets``, 1.2 to 3.
         step: step size times the largest rate, 0.1 to 2.4.
         time: index of the number of steps in ``STEPS``, 0 to 54.
 
@@ -45,7 +45,7 @@ def kernel_dynamics(
         state,
         "Two panels on logarithmic axes. Above, the power of the targets in each mode of the "
         "kernel, and what training has left of it: modes are used up from the left. Below, the "
-        "loss against the number of steps, for gradient descent and for gradient flow.",
+        "loss against the number of steps so far, for gradient descent and for gradient flow.",
     )
 
 
