@@ -8,15 +8,15 @@ from ntkbook.live import LiveFigure
 EXPONENTS = np.linspace(0, 1.2, 61)
 SPLIT = 3.2  # alpha at which the grid is cut into a feature part and a lazy part
 SHARED = 1 / 3  # of the range of log alpha that curves must have in common to be compared
-WIDTHS = {"64 and wider": 64, "all": 0}
+WIDTHS = {"256 and wider": 256, "64 and wider": 64, "all": 0}
 
 
-def alpha_dial(exponent: float = 0.0, widths: str = "64 and wider") -> LiveFigure:
+def alpha_dial(exponent: float = 0.0, widths: str = "256 and wider") -> LiveFigure:
     """Change of the kernel in training against n^a alpha, one curve for each width n.
 
     Args:
         exponent: a at the start, 0 to 1.2 in steps of 0.02.
-        widths: ``"64 and wider"`` or ``"all"``.
+        widths: ``"256 and wider"``, ``"64 and wider"`` or ``"all"``.
 
     Returns:
         The live figure; its state holds the curves, geometric means over the seeds of
@@ -27,7 +27,7 @@ def alpha_dial(exponent: float = 0.0, widths: str = "64 and wider") -> LiveFigur
 
     Example:
         >>> alpha_dial(exponent=0.5).state["n"]
-        [16, 32, 64, 128, 256]
+        [16, 32, 64, 128, 256, 512, 1024, 2048]
     """
     kept = phase_diagram.load()
     change = np.exp(np.log(kept.kernel_change[..., -1]).mean(-1))
@@ -43,8 +43,8 @@ def alpha_dial(exponent: float = 0.0, widths: str = "64 and wider") -> LiveFigur
         "alpha_dial",
         state,
         "Relative change of the tangent kernel in training against n to the power a times alpha, "
-        "one falling curve for each width n, and below it how far the curves lie apart as a "
-        "function of a: for small alpha least near one half, for large alpha least near one.",
+        "one falling curve for each width n, and below it how far the curves lie apart, for small "
+        "and for large alpha, at every a that the slider has passed.",
     )
 
 
