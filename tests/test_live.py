@@ -162,7 +162,7 @@ def test_averaging_helps_lazy_training_more(axis):
     assert np.subtract(*curves["gap"]) == pytest.approx(gain[6] - gain[0], abs=2e-3)
 
 
-@pytest.mark.parametrize("changes", [{"log2_width": 9}, {"log2_size": 4}, {"axis": "n"}])
+@pytest.mark.parametrize("changes", [{"log2_width": 12}, {"log2_size": 4}, {"axis": "n"}])
 def test_a_regime_out_of_range_is_refused(changes):
     with pytest.raises(ValueError, match="expected one of"):
         which_regime(**changes)

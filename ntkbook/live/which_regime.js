@@ -12,7 +12,7 @@ export function render(element, start, kit) {
   const { grid } = start, [feature, lazy] = grid.ends;
   kit.live(element, "which_regime", start, {
     controls: [
-      { name: "log2_width", min: 4, max: 8, words: (v) => `width n = ${2 ** v}` },
+      { name: "log2_width", min: 4, max: 11, words: (v) => `width n = ${2 ** v}` },
       { name: "log2_size", min: 0, max: 3, words: (v) => `networks averaged = ${2 ** v}` },
       { name: "axis", label: "against", options: ["alpha", "sqrt(n) alpha"] },
     ],
@@ -21,16 +21,16 @@ export function render(element, start, kit) {
       const xs = (w) => grid.alphas.map((a) => (scaled ? Math.sqrt(2 ** (w + 4)) * a : a));
       const curve = (w, k) => grid.error[w].map((row) => row[k]);
       panel.axes({
-        x: scaled ? [0.03, 2000] : [0.008, 125], xlog: true, y: [2, 7.5], yticks: [2, 3, 4, 5, 6, 7],
+        x: scaled ? [0.03, 6000] : [0.008, 125], xlog: true, y: [2, 8.5], yticks: [2, 3, 4, 5, 6, 7, 8],
         xlabel: scaled ? "√n α (small: feature training, large: lazy)" : "α (small: feature training, large: lazy)",
         ylabel: "test error, %",
-        legend: [["two", "single networks"], ["one", size > 1 ? `committees of ${size}` : "committees of 1: the same"],
-          ["faint", "committees, other widths"]],
+        legend: [["two", "single networks"], ...(size > 1 ? [["one", `committees of ${size}`]] : []),
+          ["faint", `${size > 1 ? "committees" : "the same"}, other widths`]],
         corner: "tl",
       });
       grid.error.forEach((_, w) => { if (w !== own) panel.line("faint", xs(w), curve(w, log2_size)); });
       const x = xs(own), single = curve(own, 0), committee = curve(own, log2_size);
-      for (const [kind, ys, k] of [["two", single, 0], ["one", committee, log2_size]]) {
+      for (const [kind, ys, k] of [["two", single, 0], ["one", committee, log2_size]].slice(0, size)) {
         x.forEach((v, i) => {
           const sd = grid.sd[own][i][k];
           panel.line(kind, [v, v], [ys[i] - sd, ys[i] + sd]);
