@@ -115,7 +115,7 @@ def test_full_scale_runs_at_a_reduced_size(monkeypatch):
     names = dict(data=data, phase_diagram=phase_diagram, itertools=itertools)
     brief = functools.partial(compare, alphas=(1.0,))  # one scale in place of four
     names |= dict(compare=brief, cnn=networks.cnn)
-    exec(cell.partition("\nfound = ")[0], names)
+    exec(cell.partition("\n\n")[2].partition("\nfound = ")[0], names)
     found = dict(names["at_full_scale"](p=20, width=8, channels=2, networks=1, draws=1))
     assert len(found) == 8 and "cifar10, CNN, adam" in found
     assert all(np.isfinite(comparison.unexplained).all() for comparison in found.values())
