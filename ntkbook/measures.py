@@ -122,9 +122,9 @@ def kernel_distance(
 
 
 def first_time(
-    t: Float[Array, " n"],
-    curve: Float[Array, "*batch n"],
-    level: float | Float[Array, "*batch"],
+    t: Float[Numbers, " n"],
+    curve: Float[Numbers, "*batch n"],
+    level: float | Float[Numbers, "*batch"],
     *,
     falling: bool = True,
 ) -> Float[Array, "*batch"]:

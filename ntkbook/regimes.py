@@ -118,7 +118,7 @@ def committees(
         The errors by size and by the network that is left out, for :func:`jackknife`.
 
     Example:
-        >>> committees(np.array([[1.0, 1.0], [-3.0, 1.0], [1.0, -1.0]]), np.ones(2), (1, 2))
+        >>> committees(np.array([[1.0, 1.0], [-3.0, 1.0], [1.0, -0.5]]), np.ones(2), (1, 2))
         array([[0.5 , 0.25, 0.25],
                [0.5 , 0.  , 0.5 ]])
     """
@@ -150,7 +150,8 @@ def jackknife(without: Float[np.ndarray, "... seeds"]) -> tuple[np.ndarray, np.n
         3.0 True
     """
     without = np.asarray(without, float)
-    return without.mean(-1), np.sqrt((without.shape[-1] - 1) * without.var(-1))
+    variance = (without.shape[-1] - 1) * without.var(-1)
+    return np.asarray(without.mean(-1)), np.asarray(np.sqrt(variance))
 
 
 def load() -> tuple[np.ndarray, np.ndarray, dict[str, Comparison]]:
