@@ -13,6 +13,8 @@ export JAX_COMPILATION_CACHE_DIR := $(CURDIR)/_build/jax-cache
 export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS := 0
 # else XLA complains about each program that it takes from that cache
 export TF_CPP_MIN_LOG_LEVEL := 3
+# several chapters share a GPU, whose memory JAX would give to the first
+export XLA_PYTHON_CLIENT_PREALLOCATE ?= false
 # no progress bar in a built page
 export NTKBOOK_PROGRESS := 0
 

@@ -121,8 +121,6 @@ def _write_timings(book, cache):
 
 def _run_all(book, pages) -> Iterator[tuple[Page, NotebookNode, float]]:
     """Run chapters side by side; give each when it is done. No kernel outlives an error."""
-    # Several kernels share the memory of a GPU, which JAX would give to the first.
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     with ThreadPoolExecutor(AT_ONCE) as pool:
         kernels = _Kernels()
         jobs = {pool.submit(_run, book, page, kernels): page for page in pages}

@@ -19,6 +19,7 @@ DIST = Path("_build/dist")
 ENV = Path("_build/wheel-env")
 PYTHON = ENV / "bin/python"
 UV = (sys.executable, "-m", "uv")
+TESTING = ("nbval", "pytest-xdist")
 
 
 def run(*command: str | Path) -> bool:
@@ -51,7 +52,7 @@ def check(wheel: Path) -> None:
 def install(wheel: Path) -> None:
     stamp = ENV / "made-from"  # written when all is installed
     inputs = [(ROOT / name).read_bytes() for name in ("requirements/lock.txt", "pyproject.toml")]
-    state = f"{sys.version} {ROOT} {hashlib.sha256(b''.join(inputs)).hexdigest()}"
+    state = f"{sys.version} {ROOT} {TESTING} {hashlib.sha256(b''.join(inputs)).hexdigest()}"
     to = ("--python", PYTHON)
     if (ROOT / stamp).is_file() and (ROOT / stamp).read_text() == state:
         if not run(*UV, "pip", "install", *to, "--offline", "--no-deps", "--reinstall", wheel):
@@ -62,7 +63,7 @@ def install(wheel: Path) -> None:
     pins = re.findall(r"^[\w.-]+==[^\\\n]*", (ROOT / "requirements/lock.txt").read_text(), re.M)
     constraints = Path("_build/constraints.txt")
     (ROOT / constraints).write_text("\n".join(pins) + "\n")
-    wanted = ("--constraint", constraints, f"{wheel}[book]", "nbval", "pytest-xdist")
+    wanted = ("--constraint", constraints, f"{wheel}[book]", *TESTING)
     # Set-up has left all of it in uv's cache, or, where uv finds no index, in pip's.
     if not run(*UV, "venv", "--python", sys.executable, ENV) or not (
         run(*UV, "pip", "install", *to, "--offline", *wanted)
