@@ -334,6 +334,9 @@ def collect(
 def load() -> Diagram:
     """The grid that this version of the book was written with.
 
+    At alpha = 100 the half-loss times of the widest networks are off, by .4 % at 1,024 units and by
+    6 % at 2,048: float32 rounds the steps of single weights.
+
     Returns:
         The :class:`Diagram` that ``python -m ntkbook.phase_diagram`` computed.
 

@@ -98,8 +98,7 @@ def _answers(net, question, alpha, key, options):
     learn = dict(loss="hinge", alpha=alpha, center=True, stop=STOP, method="geiger") | options
     start = net.init(key)
     run = train(net.apply, start, question.x, question.y, **learn)
-    moved = net.apply(run.params, question.x_test) - net.apply(start, question.x_test)
-    return np.asarray(alpha * moved[:, 0])
+    return np.asarray(alpha * phase_diagram._moved(net.apply, run.params, start, question.x_test))
 
 
 def committees(

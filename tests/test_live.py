@@ -6,13 +6,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ntkbook import empirical_ntk, infinite_kernels, live, mlp, train
+from ntkbook import empirical_ntk, infinite_kernels, live, mlp, phase_diagram, train
 from ntkbook.live.alpha_dial import EXPONENTS, WIDTHS, alpha_dial
 from ntkbook.live.empirical_ntk import costs
 from ntkbook.live.empirical_ntk import empirical_ntk as calculator
 from ntkbook.live.function_space import function_space
 from ntkbook.live.infinite_width import infinite_width
 from ntkbook.live.kernel_dynamics import CAP, SHOWN, STEPS, kernel_dynamics
+from ntkbook.live.leaving_tangent_space import leaving_tangent_space
 from ntkbook.live.two_limits import GRID, SCALINGS, X, Y, draw, time_of, two_limits
 from ntkbook.live.which_regime import which_regime
 from ntkbook.networks import Layer
@@ -151,6 +152,28 @@ def test_the_kept_grid_has_an_exponent_on_each_side(widths):
 def test_a_dial_out_of_range_is_refused(changes):
     with pytest.raises(ValueError, match="expected one of"):
         alpha_dial(**changes)
+
+
+def test_a_point_of_the_map_shows_its_means_and_when_it_leaves():
+    state = leaving_tangent_space(width=256, alpha=0.1).state
+    grid, curves = phase_diagram.load(), live.reference("leaving_tangent_space", state)
+    (w,), (a,) = np.nonzero(grid.widths == 256), np.nonzero(np.isclose(grid.alphas, 0.1))
+    shown = slice(-len(curves["loss"]), None)
+    loss = np.exp(np.log(grid.loss[w[0], a[0]]).mean(0))[shown]
+    np.testing.assert_allclose(curves["loss"], loss, rtol=2e-3)
+    log_t = np.log(grid.t[1:])
+    change = np.log(grid.kernel_change[w[0], a[0]][:, 1:])
+    t_1 = np.exp(np.mean([np.interp(np.log(0.3), curve, log_t) for curve in change]))
+    assert curves["times"][0] == pytest.approx(t_1, rel=1e-2)
+    feature, lazy = (leaving_tangent_space(256, alpha).state for alpha in (0.01, 10.0))
+    early, _, needed = live.reference("leaving_tangent_space", feature)["times"]
+    assert early < needed / 10 and lazy["data"]["left"][lazy["width"]][lazy["alpha"]] == 0
+
+
+@pytest.mark.parametrize("point", [{"width": 100}, {"alpha": 0.2}])
+def test_a_point_off_the_map_is_refused(point):
+    with pytest.raises(ValueError, match="expected one of"):
+        leaving_tangent_space(**point)
 
 
 @pytest.mark.parametrize("axis", ["alpha", "sqrt(n) alpha"])
