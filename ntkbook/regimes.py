@@ -22,6 +22,7 @@ from ntkbook.phase_diagram import ALPHAS, SEEDS, STOP, WIDTHS, Task
 
 SIZES = (1, 2, 4, 8)  # networks in a committee of the grid
 WIDTH = 64  # of the networks that are compared on several draws
+GRID = ("errors", "deviation", "distance")  # fields of Kept that are arrays on the grid
 SCALES = (0.01, 0.1, 1.0, 10.0)  # alpha at which they are
 
 
@@ -40,6 +41,24 @@ class Comparison(NamedTuple):
     test_error: Float[np.ndarray, "draws a networks"]
     committee_error: Float[np.ndarray, "draws a"]
     unexplained: Float[np.ndarray, "draws a networks"]
+
+
+class Kept(NamedTuple):
+    """What the book keeps: three arrays on the grid of :func:`ntkbook.phase_diagram.load`.
+
+    Attributes:
+        errors: what :func:`committees` says.
+        deviation: squared distance of each network's outputs from the mean over all.
+        distance: squared distance of the mean outputs from those of the widest networks at the same
+            alpha, over the square of these, without what the chance of the seeds adds; by the
+            network that is left out of both means, for :func:`jackknife`.
+        comparisons: by the question's name.
+    """
+
+    errors: Float[np.ndarray, "w a sizes seeds"]
+    deviation: Float[np.ndarray, "w a seeds"]
+    distance: Float[np.ndarray, "w-1 a seeds"]
+    comparisons: dict[str, Comparison]
 
 
 def compare(
@@ -153,22 +172,20 @@ def jackknife(without: Float[np.ndarray, "... seeds"]) -> tuple[np.ndarray, np.n
     return np.asarray(without.mean(-1)), np.asarray(np.sqrt(variance))
 
 
-def load() -> tuple[np.ndarray, np.ndarray, dict[str, Comparison]]:
+def load() -> Kept:
     """What this version of the book was written with.
 
     Returns:
-        Two arrays on the grid of :func:`ntkbook.phase_diagram.load`: what :func:`committees` says,
-        axes (widths, alphas, sizes, seeds), and the squared distance of each network's outputs from
-        the mean over all, axes (widths, alphas, seeds). Then comparisons by the question's name.
+        A :class:`Kept`.
 
     Example:
-        >>> load()[2]["MNIST"].test_error.shape
+        >>> load().comparisons["MNIST"].test_error.shape
         (12, 4, 5)
     """
     with resources.files("ntkbook").joinpath("results/regimes.npz").open("rb") as file:
         kept = dict(np.load(file))
     of = lambda name: Comparison(*(kept[f"{name}/{field}"] for field in Comparison._fields))
-    return kept["committees"], kept["deviation"], {name: of(name) for name in _settings()}
+    return Kept(*(kept[name] for name in GRID), {name: of(name) for name in _settings()})
 
 
 def _settings():
@@ -190,16 +207,26 @@ def _settings():
 
 
 def _grid(folder, widths=WIDTHS, alphas=ALPHAS, seeds=SEEDS, sizes=SIZES):
-    """What committees make of a grid of points, and how far each network is from the mean."""
+    """The three arrays of :class:`Kept`, from a folder of points."""
     y = phase_diagram.task(data.digits()).y_test
-    errors, apart = [], []
-    for width, alpha in itertools.product(widths, alphas):
-        paths = [phase_diagram._path(folder, width, alpha, seed) for seed in range(seeds)]
-        outputs = np.stack([phase_diagram._read(path)["outputs"] for path in paths]).astype(float)
-        errors.append(committees(outputs, y, sizes))
-        apart.append(np.mean((outputs - outputs.mean(0)) ** 2, -1))
-    shape = (len(widths), len(alphas))
-    return np.reshape(errors, (*shape, len(sizes), seeds)), np.reshape(apart, (*shape, seeds))
+    errors, deviation, distance = [], [], []
+    for alpha in alphas:
+        paths = [[phase_diagram._path(folder, n, alpha, s) for s in range(seeds)] for n in widths]
+        outputs = [[phase_diagram._read(path)["outputs"] for path in row] for row in paths]
+        outputs = np.asarray(outputs, float)  # widths, seeds, test points
+        errors.append([committees(o, y, sizes) for o in outputs])
+        deviation.append(np.mean((outputs - outputs.mean(1, keepdims=True)) ** 2, -1))
+        distance.append([[_distance(np.delete(o, s, 0), np.delete(outputs[-1], s, 0))
+                          for s in range(seeds)] for o in outputs[:-1]])  # fmt: skip
+    return tuple(np.moveaxis(np.array(a), 0, 1) for a in (errors, deviation, distance))
+
+
+def _distance(outputs, widest):
+    """Between two mean outputs, squared, over the second; free of bias from the chance of seeds."""
+    noise, noise_widest = (o.var(0, ddof=1) / len(o) for o in (outputs, widest))
+    square = widest.mean(0) ** 2 - noise_widest
+    apart = (outputs.mean(0) - widest.mean(0)) ** 2 - noise - noise_widest
+    return apart.mean() / square.mean()
 
 
 def main(points: str, file: str) -> None:
@@ -209,8 +236,7 @@ def main(points: str, file: str) -> None:
         points: folder where :mod:`ntkbook.phase_diagram` left its points.
         file: what to write.
     """
-    errors, apart = _grid(points)
-    kept = {"committees": errors, "deviation": apart}
+    kept = dict(zip(GRID, _grid(points), strict=True))
     for name, (net, draw, draws, alphas, options) in _settings().items():
         path = Path(points) / f"{name}.npz"
         if not path.exists():

@@ -66,11 +66,20 @@ def test_an_option_can_depend_on_alpha(draws):
 
 
 def test_the_kept_grid_is_that_of_the_phase_diagram():
-    errors, deviation, _ = regimes.load()
+    errors, deviation, distance, _ = regimes.load()
     diagram = phase_diagram.load()
     alone = jackknife(errors)[0][..., 0]
     np.testing.assert_allclose(alone, diagram.test_error.mean(-1), atol=1e-6)
     np.testing.assert_allclose(deviation.sum(-1) / 9, diagram.variance, rtol=1e-4)
+    assert distance.shape == (len(diagram.widths) - 1, *deviation.shape[1:])
+
+
+def test_the_distance_of_means_is_free_of_the_chance_of_seeds():
+    rng = np.random.default_rng(3)
+    one, other = np.full(20_000, 1.0), np.full(20_000, 1.5)
+    noisy = lambda mean: mean + rng.normal(size=(9, len(mean)))
+    assert regimes._distance(noisy(other), noisy(one)) == pytest.approx(0.25, abs=0.02)
+    assert regimes._distance(noisy(one), noisy(one)) == pytest.approx(0, abs=0.02)  # not 2 / 9
 
 
 def test_what_is_kept_is_computed_and_goes_on(tmp_path, monkeypatch):
@@ -82,6 +91,7 @@ def test_what_is_kept_is_computed_and_goes_on(tmp_path, monkeypatch):
     grid = regimes._grid(tmp_path, widths=(16,), alphas=(0.1,), seeds=3, sizes=(1, 2))
     np.testing.assert_allclose(grid[0][0, 0], committees(outputs, y, (1, 2)))
     np.testing.assert_allclose(grid[1].sum() / 2, outputs.var(0, ddof=1).mean())
+    assert grid[2].shape[:1] == (0,)  # one width only: there is no wider one
 
     monkeypatch.setattr(regimes, "_grid", lambda folder: grid)
     one = Comparison(np.ones(1), np.ones((1, 1, 5)), np.ones((1, 1)), np.ones((1, 1, 5)))
@@ -96,7 +106,7 @@ def test_what_is_kept_is_computed_and_goes_on(tmp_path, monkeypatch):
     assert alphas == (0.01, 10.0) and options["learning_rate"](10.0) == 0.00025
     with np.load(tmp_path / "kept.npz") as kept:
         fields = {f"digits/{field}" for field in Comparison._fields}
-        assert set(kept) == fields | {"committees", "deviation"}
+        assert set(kept) == fields | {"errors", "deviation", "distance"}
 
 
 def test_full_scale_runs_at_a_reduced_size(monkeypatch):

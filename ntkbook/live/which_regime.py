@@ -48,7 +48,7 @@ def which_regime(log2_width: int = 6, log2_size: int = 3, axis: str = "alpha") -
 @functools.cache
 def _grid():
     """Percent of wrong test points and their standard errors, and lazy minus feature, rounded."""
-    errors, alphas = 100.0 * regimes.load()[0], np.array(ALPHAS)
+    errors, alphas = 100.0 * regimes.load().errors, np.array(ALPHAS)
     error, sd = regimes.jackknife(errors)  # axes (widths, alphas, sizes)
     feature, lazy = (np.abs(alphas / end - 1).argmin() for end in ENDS)
     gap, gap_sd = regimes.jackknife(errors[:, lazy] - errors[:, feature])
