@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from ntkbook import empirical_ntk, infinite_kernels, live, mlp, phase_diagram, train
+from ntkbook.live import silent_alignment as silent
 from ntkbook.live.alpha_dial import EXPONENTS, WIDTHS, alpha_dial
 from ntkbook.live.empirical_ntk import costs
 from ntkbook.live.empirical_ntk import empirical_ntk as calculator
@@ -16,8 +17,10 @@ from ntkbook.live.kernel_dynamics import CAP, SHOWN, STEPS, kernel_dynamics
 from ntkbook.live.leaving_tangent_space import leaving_tangent_space
 from ntkbook.live.two_limits import GRID, SCALINGS, X, Y, draw, time_of, two_limits
 from ntkbook.live.which_regime import which_regime
+from ntkbook.measures import alignment
 from ntkbook.networks import Layer
 from ntkbook.regression import kernel_flow
+from ntkbook.theory import kernel_path_flow
 
 
 def test_html_is_self_contained_and_says_what_it_shows():
@@ -189,3 +192,27 @@ def test_averaging_helps_lazy_training_more(axis):
 def test_a_regime_out_of_range_is_refused(changes):
     with pytest.raises(ValueError, match="expected one of"):
         which_regime(**changes)
+
+
+@pytest.mark.parametrize("leak, start", [(0.0, 0.0), (0.4, 0.7)])
+def test_a_kernel_that_turns_and_grows_is_followed_to_its_end(x64, leak, start):
+    state = silent.silent_alignment(0.5, -2.0, leak, start).state
+    curves, (k0, k_inf, y) = live.reference("silent_alignment", state), silent.kernels()
+    t = np.linspace(0, np.log(100) + silent.AFTER, 4001)
+    size = 1 / (1 + 99 * np.exp(-t))
+    unturned = (1 - leak) * np.exp(-(2**0.5) * t) + leak * (1 - size)
+    path = size[:, None, None] * (k_inf + unturned[:, None, None] * (k0 - k_inf))
+    f0 = start * np.cos(np.pi * np.concatenate([silent.X, silent.GRID]))
+    f = np.asarray(kernel_path_flow(t, path, y, f0))
+    np.testing.assert_allclose(curves["f"], f[-1, 6:], atol=1e-5)
+    loss = np.sum((f[:, :6] - y) ** 2, axis=1)
+    np.testing.assert_allclose(curves["loss"], loss[::20] / loss[0], atol=1e-5)
+    np.testing.assert_allclose(curves["alignment"][-1], alignment(k_inf[:6], y), atol=1e-6)
+    if start == leak == 0:
+        assert 1e-3 < curves["gap"][-1] < 0.05  # a kernel machine, nearly
+
+
+@pytest.mark.parametrize("changes", [{"log2_rate": 3}, {"log10_eps": 1}, {"leak": 0.25}])
+def test_a_toy_kernel_out_of_range_is_refused(changes):
+    with pytest.raises(ValueError, match="expected one of"):
+        silent.silent_alignment(**changes)
