@@ -53,7 +53,8 @@ export function path({ range, dot, rungeKutta }, toy, p, eps, leak, start) {
     out.size.push(size);
     out.unturned.push(unturned);
     out.alignment.push(dot(y, matrix.map((row) => dot(row, y))) / square(y) / Math.sqrt(square(matrix.flat())));
-    out.gap.push(Math.sqrt(square(f.slice(P).map((v, i) => v - dot(machine[P + i], train)))) / apart);
+    const gap = Math.sqrt(square(f.slice(P).map((v, i) => v - dot(machine[P + i], train)))) / apart;
+    out.gap.push(gap < 1e-9 ? 0 : gap); // else rounding is taken for a curve
     out.f = f.slice(P);
   }
   return out;

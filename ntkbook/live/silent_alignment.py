@@ -104,5 +104,5 @@ def reference(state: dict) -> dict[str, list[float]]:
         "loss": (np.sum((train - y) ** 2, axis=1) / np.sum((train[0] - y) ** 2)).tolist(),
         "size": size(t).tolist(),
         "alignment": [y @ k @ y / (y @ y) / np.linalg.norm(k) for k in matrices],
-        "gap": (gap / apart).tolist(),
+        "gap": np.where(gap < 1e-9 * apart, 0.0, gap / apart).tolist(),
     }
