@@ -59,8 +59,8 @@ export function render(element, start, kit) {
       const half = `the loss is halved at t = ${halved.toFixed(2)}`, where = `σ = ${plain(sigma)}, s = ${s}`;
       const words = turned < 0
         ? `${where}: ${half}. The kernel never turns: the cosine ends at ${curves.end[0].toFixed(2)}.`
-        : turned >= halved
-          ? `${where}: ${half}, and only then, at t = ${turned.toFixed(2)}, is the cosine ${TURNED}. Nothing is silent.`
+        : turned >= 0.9 * halved
+          ? `${where}: the cosine is ${TURNED} only at t = ${turned.toFixed(2)}; ${half}. Nothing is silent.`
           : `${where}: the cosine is ${TURNED} at t = ${turned.toFixed(2)}; ${half}, ${(halved / turned).toFixed(1)} times as late.`;
       return { curves, words };
     },
