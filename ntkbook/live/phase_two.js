@@ -35,7 +35,7 @@ export function scene(t, sigma, s, gram, range) {
     const [x, y] = [norm * long * Math.cos(phi), norm * short * Math.sin(phi)];
     return turn(x * Math.cos(tilt) - y * Math.sin(tilt), x * Math.sin(tilt) + y * Math.cos(tilt));
   });
-  return { curves, ellipse, axis: [turn(-9 * Math.cos(tilt), -9 * Math.sin(tilt)), turn(9 * Math.cos(tilt), 9 * Math.sin(tilt))] };
+  return { curves, ellipse, axis: [-1.2, 1.2].map((side) => turn(side * long * Math.cos(tilt), side * long * Math.sin(tilt))) };
 }
 
 const xs = (points) => points.map((p) => p[0]), ys = (points) => points.map((p) => p[1]);
@@ -49,13 +49,13 @@ export function render(element, start, kit) {
       { name: "sigma", min: 0, max: SIGMAS.length - 1, words: (i) => `weight scale σ = ${SIGMAS[i]}` },
       { name: "s", min: 0.5, max: 2, step: 0.25, words: (v) => `size of the teacher s = ${v}` },
     ],
-    panels: [380, 250],
+    panels: [460, 250],
     draw({ t, sigma, s, gram }, [plane, clocks], width) {
       const { curves, ellipse, axis } = scene(t, SIGMAS[sigma], s, gram, kit.range);
-      const tall = 1.4, wide = (tall * (width - 76)) / (380 - 60); // one unit is as long in both directions
+      const [low, high] = [-2.1, 1.4], wide = (((high - low) / 2) * (width - 76)) / (460 - 60); // one unit is as long in both directions
       plane.axes({
-        x: [-wide, wide], y: [-tall, tall], xlabel: "first weight of the function / s", ylabel: "second weight / s",
-        legend: [["three", "level sets of the kernel's norm"], ["ink", "functions that fit the data"], ["one dot", "the network"], ["two dot", "regression with this kernel"]], corner: "bl",
+        x: [-wide, wide], y: [low, high], yticks: [-1, 0, 1], xlabel: "first weight of the function / s", ylabel: "second weight / s",
+        legend: [["three", "level sets of the kernel's norm"], ["faint", "their long axis"], ["ink", "functions that fit the data"], ["one dot", "the network"], ["two dot", "regression with this kernel"]], corner: "bl",
       });
       const fits = [[1, -9], [1, 9]].map(([x, y]) => [x * Math.cos(TURN) - y * Math.sin(TURN), x * Math.sin(TURN) + y * Math.cos(TURN)]);
       plane.line("ink", xs(fits), ys(fits));
@@ -64,7 +64,7 @@ export function render(element, start, kit) {
       plane.dots("two", [curves.touch[0]], [curves.touch[1]], 7);
       plane.dots("one", [curves.dot[0]], [curves.dot[1]], 5);
       clocks.axes({
-        x: [0, T_MAX], y: [0, 1.35], yticks: [0, 0.5, 1], xlabel: "time t", ylabel: "share",
+        x: [0, T_MAX], y: [0, 1.8], yticks: [0, 0.5, 1], xlabel: "time t", ylabel: "share",
         legend: [["one", "loss, start = 1"], ["two", "cosine of WᵀW"], ["four", "size of the kernel, end = 1"]],
       });
       const many = grid.filter((v) => v <= t + 1e-9).length, past = grid.slice(0, many);
