@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from ntkbook import empirical_ntk, infinite_kernels, live, mlp, phase_diagram, train
+from ntkbook.live import phase_two as second
 from ntkbook.live import silent_alignment as silent
 from ntkbook.live.alpha_dial import EXPONENTS, WIDTHS, alpha_dial
 from ntkbook.live.empirical_ntk import costs
@@ -216,3 +217,40 @@ def test_a_kernel_that_turns_and_grows_is_followed_to_its_end(x64, leak, start):
 def test_a_toy_kernel_out_of_range_is_refused(changes):
     with pytest.raises(ValueError, match="expected one of"):
         silent.silent_alignment(**changes)
+
+
+@pytest.mark.parametrize("sigma, s", [(0.01, 1.0), (0.3, 0.5)])
+def test_the_plane_of_functions_is_that_of_a_trained_network(x64, sigma, s):
+    state = second.phase_two(t=4.0, sigma=sigma, s=s).state
+    curves = live.reference("phase_two", state)
+    units = jnp.linalg.cholesky(jnp.array(second.GRAM)).T * sigma  # three units will do
+    params = (Layer(units[:, 1:].T, None), Layer(units[:, :1], None))
+    x, at = jnp.array([[1.0, 0.0]]), jnp.array([0.0, 1.0, 4.0])
+    options = dict(t_max=4.0, at=at, method="tsit5", rtol=1e-9, record=("params",))
+    run = train(
+        mlp((2, 3, 1), "linear", parametrization="standard").apply,
+        params,
+        x,
+        jnp.array([s]),
+        **options,
+    )
+    loss = run.loss[:3] / run.loss[0]
+    np.testing.assert_allclose([curves["loss"][i] for i in (0, 20, 80)], loss, atol=1e-6)
+    w, a = run["params"][0].w[2].T, run["params"][1].w[2, :, 0]
+    f, m = a @ w, w.T @ w + a @ a * jnp.eye(2)
+    turn = np.exp(1j * second.TURN)
+    for name, (along, across) in (("dot", f / s), ("touch", m[0] / m[0, 0])):
+        told = turn * complex(along, across)
+        np.testing.assert_allclose(curves[name], [told.real, told.imag], atol=1e-6)
+    values, vectors = np.linalg.eigh(m)
+    assert curves["ratio"][0] == pytest.approx((values[1] / values[0]) ** 0.5, abs=1e-6)
+    tilt = np.rad2deg(np.arccos(abs(vectors[0, 1])))
+    assert curves["tilt"][0] == pytest.approx(tilt, abs=1e-3)
+    if sigma == 0.01:
+        assert curves["ratio"][0] == pytest.approx(2**0.5, abs=0.01) and tilt < 2
+
+
+@pytest.mark.parametrize("changes", [{"t": 0.03}, {"sigma": 0.02}, {"s": 3.0}])
+def test_a_moment_out_of_range_is_refused(changes):
+    with pytest.raises(ValueError, match="expected one of"):
+        second.phase_two(**changes)
