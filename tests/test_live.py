@@ -6,9 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ntkbook import empirical_ntk, infinite_kernels, live, mlp, phase_diagram, train
+from ntkbook import deep_linear, empirical_ntk, infinite_kernels, live, mlp, phase_diagram, train
 from ntkbook.live import phase_two as second
 from ntkbook.live import silent_alignment as silent
+from ntkbook.live import unwhitened as unwhitened_live
 from ntkbook.live.alpha_dial import EXPONENTS, WIDTHS, alpha_dial
 from ntkbook.live.empirical_ntk import costs
 from ntkbook.live.empirical_ntk import empirical_ntk as calculator
@@ -254,3 +255,28 @@ def test_the_plane_of_functions_is_that_of_a_trained_network(x64, sigma, s):
 def test_a_moment_out_of_range_is_refused(changes):
     with pytest.raises(ValueError, match="expected one of"):
         second.phase_two(**changes)
+
+
+def test_a_typical_network_in_the_plane_is_a_trained_one(x64):
+    state = unwhitened_live.unwhitened(3.0, 60, -1.0, 40).state
+    variances, beta, sigma, t = unwhitened_live.problem(state)
+    x = np.diag((2 * variances) ** 0.5)  # X^T X / P is diag(variances)
+    w, a = sigma * np.array([[1.0, 0], [0, 1], [0, 0]]), sigma * np.array([0.0, 0, 1])
+    params = (Layer(jnp.asarray(w.T), None), Layer(jnp.asarray(a[:, None]), None))
+    net = deep_linear((2, 3, 1))
+    run = train(net.apply, params, x, x @ beta, t_max=t[-1], at=t, record=("params",),
+                method="tsit5", rtol=1e-8)  # fmt: skip
+    curves = live.reference("unwhitened", state)
+    np.testing.assert_allclose(curves["loss"], run.loss[:-1] / run.loss[0], atol=1e-6)
+    w, a = (np.asarray(layer.w[160]) for layer in run["params"])
+    kernel = w @ w.T + a[:, 0] @ a[:, 0] * np.eye(2)
+    np.testing.assert_allclose(curves["kernel"], kernel[[0, 0, 1], [0, 1, 1]] / np.trace(kernel))
+    np.testing.assert_allclose(curves["function"], (w @ a)[:, 0], atol=1e-6)
+    turned = np.array(curves["second"])
+    assert turned[np.array(curves["loss"]) > 0.5].max() < 0.75 and turned[-1] > 0.99
+
+
+@pytest.mark.parametrize("changes", [{"log2_ratio": 5.0}, {"angle": 7}, {"moment": 101}])
+def test_a_plane_out_of_range_is_refused(changes):
+    with pytest.raises(ValueError, match="expected one of"):
+        unwhitened_live.unwhitened(**changes)
