@@ -17,12 +17,13 @@ from ntkbook.live.function_space import function_space
 from ntkbook.live.infinite_width import infinite_width
 from ntkbook.live.kernel_dynamics import CAP, SHOWN, STEPS, kernel_dynamics
 from ntkbook.live.leaving_tangent_space import leaving_tangent_space
+from ntkbook.live.transfer import DIM, curve, transfer
 from ntkbook.live.two_limits import GRID, SCALINGS, X, Y, draw, time_of, two_limits
 from ntkbook.live.which_regime import which_regime
 from ntkbook.measures import alignment
 from ntkbook.networks import Layer
 from ntkbook.regression import kernel_flow
-from ntkbook.theory import kernel_path_flow
+from ntkbook.theory import kernel_path_flow, transfer_error
 
 
 def test_html_is_self_contained_and_says_what_it_shows():
@@ -280,3 +281,24 @@ def test_a_typical_network_in_the_plane_is_a_trained_one(x64):
 def test_a_plane_out_of_range_is_refused(changes):
     with pytest.raises(ValueError, match="expected one of"):
         unwhitened_live.unwhitened(**changes)
+
+
+@pytest.mark.parametrize("spike, ridge", [(0.0, 1.0), (3.0, 1e-4), (100.0, 100.0)])
+def test_the_curve_of_transfer_is_the_theory(x64, spike, ridge):
+    P = np.arange(101.0)
+    theory = transfer_error(P, spike=spike, overlap=0.35, D=DIM, ridge=ridge)
+    np.testing.assert_allclose(curve(P, spike, 0.35, ridge), theory, rtol=1e-10)
+
+
+def test_a_turned_kernel_helps_a_related_task_and_harms_another():
+    for overlap, sign in ((0.5, 1), (0.05, -1)):
+        curves = live.reference("transfer", transfer(3.0, overlap, 0.0, 20).state)
+        turned, isotropic = curves["chosen"]
+        assert curves["turned"][20] == turned and curves["turned"][0] == pytest.approx(1)
+        assert sign * (isotropic - turned) > 1e-3
+
+
+@pytest.mark.parametrize("changes", [{"spike": 4.0}, {"overlap": 0.33}, {"points": 0}])
+def test_a_transfer_out_of_range_is_refused(changes):
+    with pytest.raises(ValueError, match="expected one of"):
+        transfer(**changes)
