@@ -22,7 +22,7 @@ export function typical(L, sigma, s, kit) {
   const gap = TURNED ** -2 - 1, wanted = (across + Math.sqrt(across ** 2 + gap * rest)) / gap - share + START[L] ** 2;
   const turned = (sigma * Math.sqrt(wanted)) / unit;
   return {
-    t: u.map(when),
+    t: u.map((v, i) => (i ? when(v) : 0)), // not what rounding leaves
     loss: size.map((x) => (1 - x) ** 2),
     cosine: omega.map((w) => w / Math.sqrt(w ** 2 + 2 * across * w + rest)),
     kernel: size.map((x) => x ** (2 - 2 / L)),

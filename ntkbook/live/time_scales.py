@@ -97,8 +97,10 @@ def typical(L: int, sigma: float, s: float) -> dict[str, np.ndarray]:
     gap = TURNED**-2 - 1
     turned = (across + np.sqrt(across**2 + gap * rest)) / gap - share + START[L] ** 2
     turned = sigma * turned**0.5 / unit
+    t = when(u)
+    t[0] = 0.0  # not what rounding leaves
     return {
-        "t": when(u),
+        "t": t,
         "loss": (1 - size) ** 2,
         "cosine": omega / np.sqrt(omega**2 + 2 * across * omega + rest),
         "kernel": size ** (2 - 2 / L),
