@@ -17,13 +17,14 @@ from ntkbook.live.function_space import function_space
 from ntkbook.live.infinite_width import infinite_width
 from ntkbook.live.kernel_dynamics import CAP, SHOWN, STEPS, kernel_dynamics
 from ntkbook.live.leaving_tangent_space import leaving_tangent_space
+from ntkbook.live.time_scales import DIM, LAST, START, WIDTH, time_scales
 from ntkbook.live.transfer import DIM, curve, transfer
 from ntkbook.live.two_limits import GRID, SCALINGS, X, Y, draw, time_of, two_limits
 from ntkbook.live.which_regime import which_regime
 from ntkbook.measures import alignment
 from ntkbook.networks import Layer
 from ntkbook.regression import kernel_flow
-from ntkbook.theory import kernel_path_flow, transfer_error
+from ntkbook.theory import deep_linear_amplitude, half_loss_time, kernel_path_flow, transfer_error
 
 
 def test_html_is_self_contained_and_says_what_it_shows():
@@ -302,3 +303,34 @@ def test_a_turned_kernel_helps_a_related_task_and_harms_another():
 def test_a_transfer_out_of_range_is_refused(changes):
     with pytest.raises(ValueError, match="expected one of"):
         transfer(**changes)
+
+
+@pytest.mark.parametrize("L", [2, 3, 4, 5])
+def test_a_balanced_network_waits_as_long_as_theory_says(x64, L):
+    state = time_scales(L=L, log2_sigma=-4, s=1.5).state
+    curves = {name: np.array(curve) for name, curve in live.reference("time_scales", state).items()}
+    first = (START[L] / 16) ** L
+    size = 1 - curves["loss"] ** 0.5
+    want = np.asarray(deep_linear_amplitude(curves["t"], first, 1.5, L)) / 1.5
+    np.testing.assert_allclose(size, want, rtol=1e-8)
+    np.testing.assert_allclose(curves["kernel"], want ** (2 - 2 / L), rtol=1e-8)
+    assert size[-1] == pytest.approx(LAST)
+    # half of the loss of an output of zero, against half of the loss at the start
+    assert curves["times"][0] == pytest.approx(float(half_loss_time(first, 1.5, L)), rel=2e-3)
+    turned = np.interp(curves["times"][1], curves["t"], curves["cosine"])
+    assert turned == pytest.approx(0.5, abs=2e-3)
+    assert curves["cosine"][0] < 0.2 and curves["cosine"][-1] > 0.95
+
+
+@pytest.mark.parametrize("L", [3, 4, 5])
+def test_the_growing_mode_starts_where_independent_layers_say(L):
+    p = np.exp(np.arange(-20, 35, 1e-3))  # growth of a layer's squared size
+    size = np.sqrt((1 + p) ** (L - 1) * (WIDTH / DIM + p) - WIDTH / DIM)
+    wait = np.sum(p / (2 * size)) * 1e-3
+    assert START[L] == pytest.approx(((L - 2) * wait) ** (-1 / (L - 2)), abs=1e-4)
+
+
+@pytest.mark.parametrize("changes", [{"L": 6}, {"log2_sigma": 0}, {"s": 0}, {"axis": "log"}])
+def test_a_wait_out_of_range_is_refused(changes):
+    with pytest.raises(ValueError, match="expected one of"):
+        time_scales(**changes)
