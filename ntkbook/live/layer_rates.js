@@ -54,7 +54,7 @@ export function render(element, start, kit) {
       { name: "s", min: 0.5, max: 3, step: 0.25, words: (v) => `size of the teacher s = ${v}` },
       { name: "moment", min: 0, max: 1.6, step: 0.02, words: (v) => `time = ${v.toFixed(2)} of the half-loss time`, play: 0.005 },
     ],
-    panels: [230, 250, 240],
+    panels: [240, 250, 240],
     draw({ log10_first, log10_last, layers, log10_sigma, s, moment }, [clocks, sets, spikes], width) {
       const exponents = Array(layers).fill(0), sigma = 10 ** log10_sigma;
       exponents[0] = log10_first;
@@ -66,10 +66,10 @@ export function render(element, start, kit) {
       const t = [...curves.t, Math.max(end, curves.t.at(-1))], drawn = (name) => [...curves[name], curves[name].at(-1)];
 
       clocks.axes({
-        x: [0, end], y: [0, 1.3], yticks: [0, 0.5, 1], xlabel: "time, rates of geometric mean 1", ylabel: "loss, cosine",
+        x: [0, end], y: [0, 1.6], yticks: [0, 0.5, 1], xlabel: "time, rates of geometric mean 1", ylabel: "loss, cosine",
         legend: [["one", "loss, start = 1"], ["two", "cosine"]],
       });
-      clocks.line("faint", [time, time], [0, 1.3]);
+      clocks.line("faint", [time, time], [0, 1.05]);
       clocks.line("one", t, drawn("loss"));
       clocks.line("two", t, drawn("cosine"));
 
@@ -79,19 +79,19 @@ export function render(element, start, kit) {
         xlabel: "input across the teacher", ylabel: "along it",
       });
       const flat = (kind, spike) => sets.line(kind, turn.map(Math.cos), turn.map((a) => Math.sin(a) / Math.sqrt(1 + spike)), true);
+      flat("ink", now[2]);
       flat("three", now[1]);
-      flat("four", now[2]);
 
       const final = rates[0] * sum(rates.slice(1).map((rate) => 1 / rate));
       const top = 10 ** Math.ceil(Math.log10(1.5 * Math.max(1 + final, layers, 1 + curves.plain.at(-1))));
       spikes.axes({
         x: [0, end], y: [0.8, top * 10], ylog: true, xlabel: "time, rates of geometric mean 1", ylabel: "along / across",
-        legend: [["three", "plain kernel"], ["four", "driving kernel"], ["faint", "small start: L"]], corner: "tl",
+        legend: [["three", "plain kernel"], ["ink", "driving kernel"], ["faint", "small start: L"]], corner: "tl",
       });
       spikes.line("faint", [0, end], [layers, layers]);
       spikes.line("faint", [time, time], [0.8, top * 10]);
+      spikes.line("ink", t, drawn("driving").map((v) => 1 + v));
       spikes.line("three", t, drawn("plain").map((v) => 1 + v));
-      spikes.line("four", t, drawn("driving").map((v) => 1 + v));
 
       const ends = `At the end the plain kernel is ${plain(1 + curves.plain.at(-1))} times as steep along the teacher as across it, the driving kernel ${plain(1 + curves.driving.at(-1))} times`;
       const lazy = curves.driving.at(-1) < 0.9 * (layers - 1) ? `, less than L = ${layers}: a layer has stayed where it started, or the start was large.` : ".";
