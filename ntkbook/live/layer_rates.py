@@ -97,8 +97,8 @@ def curves(rates: np.ndarray, sigma: float, s: float) -> dict[str, np.ndarray]:
 
     Example:
         >>> path = curves(np.array([4.0, 0.25]), 0.001, 1.0)
-        >>> path["plain"][-1].round(2), path["driving"][-1].round(2)
-        (16.0, 1.0)
+        >>> print(path["plain"][-1].round(2), path["driving"][-1].round(2))
+        16.0 1.0
     """
     start = np.log(sigma ** len(rates) / (s - sigma ** len(rates)))
     c_half = s - (s - sigma ** len(rates)) / 2**0.5
