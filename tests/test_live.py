@@ -1,3 +1,4 @@
+import itertools
 import json
 import re
 
@@ -16,6 +17,7 @@ from ntkbook.live.empirical_ntk import empirical_ntk as calculator
 from ntkbook.live.function_space import function_space
 from ntkbook.live.infinite_width import infinite_width
 from ntkbook.live.kernel_dynamics import CAP, SHOWN, STEPS, kernel_dynamics
+from ntkbook.live.layer_rates import DIM, layer_rates
 from ntkbook.live.leaving_tangent_space import leaving_tangent_space
 from ntkbook.live.time_scales import DIM, LAST, START, WIDTH, time_scales
 from ntkbook.live.transfer import DIM, curve, transfer
@@ -334,3 +336,47 @@ def test_the_growing_mode_starts_where_independent_layers_say(L):
 def test_a_wait_out_of_range_is_refused(changes):
     with pytest.raises(ValueError, match="expected one of"):
         time_scales(**changes)
+
+
+@pytest.mark.parametrize("exponents", [(0.0, 0.0, 2), (1.0, -0.5, 2), (-4.0, 0.0, 3)])
+def test_a_network_in_line_follows_the_curves_of_layer_rates(x64, exponents):
+    """Exact for any rates: each layer of size sigma, and in line with the next."""
+    first, last, layers = exponents
+    state, dim, sigma = layer_rates(first, last, layers, -1.0, 1.5).state, DIM, 0.1
+    curves = live.reference("layer_rates", state)
+    rates = 10 ** np.array([first, *[0.0] * (layers - 2), last])
+    rates = tuple(rates / np.prod(rates) ** (1 / layers))
+    widths = (dim, *[dim] * (layers - 1), 1)
+    ends = [np.eye(a, b) if a == b and i == 0 else np.zeros((a, b))
+            for i, (a, b) in enumerate(itertools.pairwise(widths))]  # fmt: skip
+    for end in ends[1:]:
+        end[0, 0] = 1.0
+    params = tuple(Layer(sigma * jnp.array(end), None) for end in ends)
+    net, beta = deep_linear(widths), jnp.eye(dim)[0]
+    x = dim**0.5 * jnp.eye(dim)
+    t = np.array(curves["t"])[[40, 100, 160, 200]]
+    run = train(net.apply, params, x, 1.5 * x @ beta, t_max=t[-1], at=t, rates=rates,
+                record=("params",), method="tsit5", rtol=1e-9)  # fmt: skip
+    loss = run.loss[:-1] / (np.sum(((1.5 - sigma**layers) * x @ beta) ** 2) / dim / 2)
+    np.testing.assert_allclose(np.array(curves["loss"])[[40, 100, 160, 200]], loss, rtol=1e-4)
+    for row, i in enumerate((40, 100, 160, 200)):
+        now = jax.tree.map(lambda leaf, row=row: leaf[row], run["params"])
+        gram = now[0].w @ now[0].w.T
+        np.testing.assert_allclose(
+            curves["cosine"][i], gram[0, 0] / jnp.linalg.norm(gram), rtol=1e-4
+        )
+        for name, weights in (("plain", None), ("driving", rates)):
+            k = empirical_ntk(net.apply, now, jnp.eye(dim), weights=weights)[..., 0, 0]
+            across = (jnp.trace(k) - k[0, 0]) / (dim - 1)
+            np.testing.assert_allclose(1 + curves[name][i], k[0, 0] / across, rtol=1e-4)
+
+
+def test_equal_rates_are_the_deep_linear_network_of_theory(x64):
+    half = live.reference("layer_rates", layer_rates(2.0, 2.0, 2, -2.0, 2.0).state)["half"][0]
+    np.testing.assert_allclose(half, half_loss_time(1e-4, 2.0, L=2), rtol=1e-5)
+
+
+@pytest.mark.parametrize("changes", [{"log10_first": 5.0}, {"layers": 5}, {"log10_sigma": 0.0}])
+def test_layer_rates_out_of_range_are_refused(changes):
+    with pytest.raises(ValueError, match="expected one of"):
+        layer_rates(**changes)
