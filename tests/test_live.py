@@ -17,10 +17,12 @@ from ntkbook.live.empirical_ntk import empirical_ntk as calculator
 from ntkbook.live.function_space import function_space
 from ntkbook.live.infinite_width import infinite_width
 from ntkbook.live.kernel_dynamics import CAP, SHOWN, STEPS, kernel_dynamics
-from ntkbook.live.layer_rates import DIM, layer_rates
+from ntkbook.live.layer_rates import DIM as RATES_DIM
+from ntkbook.live.layer_rates import layer_rates
 from ntkbook.live.leaving_tangent_space import leaving_tangent_space
 from ntkbook.live.time_scales import DIM, LAST, START, WIDTH, time_scales
-from ntkbook.live.transfer import DIM, curve, transfer
+from ntkbook.live.transfer import DIM as TRANSFER_DIM
+from ntkbook.live.transfer import curve, transfer
 from ntkbook.live.two_limits import GRID, SCALINGS, X, Y, draw, time_of, two_limits
 from ntkbook.live.which_regime import which_regime
 from ntkbook.measures import alignment
@@ -289,7 +291,7 @@ def test_a_plane_out_of_range_is_refused(changes):
 @pytest.mark.parametrize("spike, ridge", [(0.0, 1.0), (3.0, 1e-4), (100.0, 100.0)])
 def test_the_curve_of_transfer_is_the_theory(x64, spike, ridge):
     P = np.arange(101.0)
-    theory = transfer_error(P, spike=spike, overlap=0.35, D=DIM, ridge=ridge)
+    theory = transfer_error(P, spike=spike, overlap=0.35, D=TRANSFER_DIM, ridge=ridge)
     np.testing.assert_allclose(curve(P, spike, 0.35, ridge), theory, rtol=1e-10)
 
 
@@ -342,7 +344,7 @@ def test_a_wait_out_of_range_is_refused(changes):
 def test_a_network_in_line_follows_the_curves_of_layer_rates(x64, exponents):
     """Exact for any rates: each layer of size sigma, and in line with the next."""
     first, last, layers = exponents
-    state, dim, sigma = layer_rates(first, last, layers, -1.0, 1.5).state, DIM, 0.1
+    state, dim, sigma = layer_rates(first, last, layers, -1.0, 1.5).state, RATES_DIM, 0.1
     curves = live.reference("layer_rates", state)
     rates = 10 ** np.array([first, *[0.0] * (layers - 2), last])
     rates = tuple(rates / np.prod(rates) ** (1 / layers))
