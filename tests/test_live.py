@@ -235,7 +235,7 @@ def test_the_chain_is_a_network_of_width_one(x64, layers, log10_sigma, uneven):
     np.testing.assert_allclose(
         np.array(curves["sizes"]).reshape(layers, -1)[:, 100], ends, rtol=1e-6
     )
-    k = empirical_ntk(net.apply, run.params, x)
+    k = empirical_ntk(net.apply, run.params, x, output="trace")
     assert curves["alignment"][100] == pytest.approx(float(alignment(k, y)), rel=1e-6)
     level = np.stack([curves["level_x"], curves["level_y"]], 1)
     values = np.einsum("pi,ij,pj->p", level, k, level) / 2
