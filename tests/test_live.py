@@ -12,6 +12,8 @@ from ntkbook.live import phase_two as second
 from ntkbook.live import silent_alignment as silent
 from ntkbook.live import unwhitened as unwhitened_live
 from ntkbook.live.alpha_dial import EXPONENTS, WIDTHS, alpha_dial
+from ntkbook.live.balance import balance
+from ntkbook.live.balance import start as chain
 from ntkbook.live.empirical_ntk import costs
 from ntkbook.live.empirical_ntk import empirical_ntk as calculator
 from ntkbook.live.function_space import function_space
@@ -382,3 +384,32 @@ def test_equal_rates_are_the_deep_linear_network_of_theory(x64):
 def test_layer_rates_out_of_range_are_refused(changes):
     with pytest.raises(ValueError, match="expected one of"):
         layer_rates(**changes)
+
+
+@pytest.mark.parametrize("layers, log10_sigma, uneven", [(2, -1.0, 1.5), (3, -0.5, 0.5)])
+def test_the_chain_is_a_network_of_width_one(x64, layers, log10_sigma, uneven):
+    curves = live.reference("balance", balance(layers, log10_sigma, uneven, moment=100).state)
+    net, x = deep_linear((2,) + (1,) * layers), 2**0.5 * jnp.eye(2)
+    sizes = chain(layers, 10**log10_sigma, uneven)
+    weights = [jnp.asarray(sizes[:2])[:, None], *(jnp.full((1, 1), u) for u in sizes[2:])]
+    params, y = tuple(Layer(w, None) for w in weights), x[:, 0]
+    half = curves["half"][0]
+    run = train(net.apply, params, x, y, t_max=half, method="tsit5", rtol=1e-9)
+    first = jnp.mean((net.apply(params, x)[:, 0] - y) ** 2) / 2
+    assert float(run.loss[-1] / first) == pytest.approx(0.5, abs=1e-6)
+    ends = [float(jnp.linalg.norm(layer.w)) for layer in run.params]
+    np.testing.assert_allclose(
+        np.array(curves["sizes"]).reshape(layers, -1)[:, 100], ends, rtol=1e-6
+    )
+    k = empirical_ntk(net.apply, run.params, x, output="trace")
+    assert curves["alignment"][100] == pytest.approx(float(alignment(k, y)), rel=1e-6)
+    level = np.stack([curves["level_x"], curves["level_y"]], 1)
+    values = np.einsum("pi,ij,pj->p", level, k, level) / 2
+    assert np.ptp(values) < 1e-6 * values[0]
+    assert curves["ratio"][-1] > layers**0.5  # uneven layers keep a part of their differences
+
+
+@pytest.mark.parametrize("changes", [{"layers": 6}, {"uneven": 2.0}, {"moment": 1}])
+def test_a_chain_out_of_range_is_refused(changes):
+    with pytest.raises(ValueError, match="expected one of"):
+        balance(**changes)

@@ -21,6 +21,7 @@ INTEGRATED: dict[str, float] = {
     "two_limits": 1e-4,
     "silent_alignment": 1e-3,
     "unwhitened": 1e-3,
+    "balance": 1e-3,
     "layer_rates": 1e-3,
 }
 
