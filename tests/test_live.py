@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ntkbook import deep_linear, empirical_ntk, infinite_kernels, live, mlp, phase_diagram, train
+from ntkbook.live import phase_one as first
 from ntkbook.live import phase_two as second
 from ntkbook.live import silent_alignment as silent
 from ntkbook.live import unwhitened as unwhitened_live
@@ -413,3 +414,32 @@ def test_the_chain_is_a_network_of_width_one(x64, layers, log10_sigma, uneven):
 def test_a_chain_out_of_range_is_refused(changes):
     with pytest.raises(ValueError, match="expected one of"):
         balance(**changes)
+
+
+@pytest.mark.parametrize(("sigma", "s", "dim"), [(0.01, 1.0, 30), (0.1, 2.0, 100), (1.0, 1.0, 30)])
+def test_a_typical_network_follows_phase_one_on_its_slower_clock(sigma, s, dim):
+    t, share = np.linspace(0, 14, 28_001), first.WIDTH / dim
+    q, r = [sigma**2 * (1 + share) / 2], [0.0]
+    slope = lambda q, r: (2 * (s - r) * r, 2 * (s - r) * q)
+    for _ in t[1:]:  # midpoint rule
+        half = [
+            v + t[1] / 2 * dv for v, dv in zip((q[-1], r[-1]), slope(q[-1], r[-1]), strict=True)
+        ]
+        dq, dr = slope(*half)
+        q.append(q[-1] + t[1] * dq)
+        r.append(r[-1] + t[1] * dr)
+    q, r = np.array(q), np.array(r)
+    curves, loss = first.typical(t, sigma, s, dim), (1 - r / s) ** 2
+    np.testing.assert_allclose(curves["loss"], loss, atol=1e-5)
+    np.testing.assert_allclose(curves["along"], 2 * q, atol=1e-5)
+    turned, halved = curves["times"]
+    assert halved == pytest.approx(np.interp(-0.5, -loss, t), abs=1e-3)
+    crossing = np.interp(first.TURNED, curves["cosine"], t)
+    assert turned == -1 if sigma == 1 else turned == pytest.approx(crossing, abs=1e-3)
+    assert curves["end"][0] == pytest.approx(curves["cosine"][-1], abs=1e-4)
+
+
+@pytest.mark.parametrize("changes", [{"log10_sigma": 1.0}, {"s": 0.3}, {"dim": 40}])
+def test_clocks_out_of_range_are_refused(changes):
+    with pytest.raises(ValueError, match="expected one of"):
+        first.phase_one(**changes)
