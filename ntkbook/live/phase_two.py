@@ -47,8 +47,8 @@ def phase_two(t: float = 0.0, sigma: float = 0.003, s: float = 1.0) -> LiveFigur
         "Above, the plane of linear functions: ellipses on which the norm of the tangent kernel is "
         "constant, the line of functions that fit the data, and a dot, the function of the "
         "network. Below, against time up to the chosen one, its loss, the cosine of the first "
-        "layer with the teacher, and the size of the kernel. First the ellipses change, from "
-        "circles to ellipses along the teacher; then the dot moves and the kernel grows.",
+        "layer with the teacher, and the size of the kernel. The line below says in words what "
+        "there is at the chosen time.",
     )
 
 
