@@ -30,7 +30,7 @@ export function render(element, start, kit) {
       const chosen = [turned[points], isotropic[points]], [now, then] = chosen;
       panel.axes({
         x: [0, POINTS], y: [0, Math.max(1.2, 1.05 * Math.max(...turned))], xlabel: "examples P of the second task",
-        ylabel: "test error E_g", legend: [["one", `turned, A = ${A}`], ["two", "isotropic, A = 0"]],
+        ylabel: "test error", legend: [["one", `turned, A = ${A}`], ["two", "isotropic, A = 0"]],
       });
       panel.line("faint", [points, points], [0, 1.1]);
       panel.line("one", P, turned);
