@@ -26,7 +26,7 @@ export function path({ range, rungeKutta }, ratio, angle, sigma) {
   return out;
 }
 
-// The functions of one norm: M^(1/2) times a circle, drawn by eigenvectors, with a mean radius of 1.
+// The functions of equal norm: M^(1/2) times a circle, drawn by eigenvectors, with a mean radius of 1.
 function level([m11, m12, m22], turn) {
   const middle = (m11 + m22) / 2, half = Math.hypot((m11 - m22) / 2, m12), tilt = Math.atan2(2 * m12, m11 - m22) / 2;
   const long = Math.sqrt(middle + half), short = Math.sqrt(Math.max(0, middle - half)), unit = Math.sqrt(long * short);
@@ -41,11 +41,11 @@ const plain = (v) => String(Number(v.toPrecision(2)));
 function tale({ t, loss, first, second }) {
   const half = loss.findIndex((v) => v <= 0.5), begun = loss.findIndex((v) => v < 0.9);
   const last = second.findLastIndex((v) => v < 0.9) + 1; // from here on it stays above
-  const start = `The loss is halved at t = ${t[half].toFixed(1)}; there the cosine is ${first[half].toFixed(2)} with Σβ and ${second[half].toFixed(2)} with β.`;
+  const start = `The loss is halved at t = ${t[half].toFixed(1)}; there the matrix cosine is ${first[half].toFixed(2)} with Σβ and ${second[half].toFixed(2)} with β.`;
   if (last < begun) return `${start} Both were 0.9 before a tenth of the loss was gone: the alignment is silent.`;
   if (Math.max(...first.slice(0, begun)) < 0.9) return `${start} Nothing had turned when the loss began to fall: the start is too large.`;
   if (last > MOMENTS) return `${start} The kernel does not reach 0.9 with β here.`;
-  return `${start} With β it is 0.9 only when ${plain(100 * loss[last])} % of the loss is left: the second turn is not silent.`;
+  return `${start} With β the cosine is 0.9 only when ${plain(100 * loss[last])} % of the loss is left: the second turn is not silent.`;
 }
 
 export function render(element, begin, kit) {
@@ -64,7 +64,7 @@ export function render(element, begin, kit) {
       const kernel = [g11 + a, g12, g22 + a].map((v) => v / (g11 + g22 + 2 * a));
       const high = 1.55, wide = (high * (width - 76)) / (340 - 76); // one scale on both axes
       plane.axes({
-        x: [-wide, wide], y: [-high, high], xticks: [-1, 0, 1], yticks: [-1, 0, 1], title: "functions c · x of one norm in the kernel",
+        x: [-wide, wide], y: [-high, high], xticks: [-1, 0, 1], yticks: [-1, 0, 1], title: "functions c · x of equal norm in the kernel",
         xlabel: "c₁, along the larger variance", ylabel: "c₂",
       });
       for (const [kind, [x, y], name] of [["two", out.e, "Σβ"], ["three", out.beta, "β"]]) {
@@ -76,7 +76,7 @@ export function render(element, begin, kit) {
       plane.dots("ink", [f1], [f2], 5);
       clocks.axes({
         x: [0, out.t.at(-1)], y: [0, 1.75], yticks: [0, 0.5, 1], xlabel: "time t", ylabel: "share, cosine",
-        legend: [["one", "loss, start = 1"], ["two", "cosine with Σβ"], ["three", "cosine with β"], ["ink", "size of the kernel, end = 1"]],
+        legend: [["one", "loss, start = 1"], ["two", "matrix cosine, Σβ"], ["three", "matrix cosine, β"], ["ink", "size of the kernel, end = 1"]],
       });
       clocks.line("faint", [out.t[now], out.t[now]], [0, 1.1]);
       clocks.line("ink", out.t, out.size);

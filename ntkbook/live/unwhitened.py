@@ -42,12 +42,12 @@ def unwhitened(
             "log10_sigma": _checks.choice("log10_sigma", log10_sigma, LOG10_SIGMAS),
             "moment": _checks.choice("moment", moment, tuple(range(101))),
         },
-        "Above, the plane of linear functions: a circle and an ellipse of functions that have one "
-        "norm in the kernel, at the start and at the chosen time, with the directions of the "
-        "teacher and of the covariance times the teacher, and a dot for the network's function. "
-        "Below, against time, the loss, the size of the kernel, and the cosines of the first "
-        "layer's Gram matrix with both directions. On data with unequal variances the second "
-        "cosine waits for the loss.",
+        "Above, the plane of linear functions: a circle and an ellipse of functions of equal norm "
+        "in the kernel, at the start and at the chosen time, with the directions of the teacher "
+        "and of the covariance times the teacher, and a dot for the network's function. Below, "
+        "against time, the loss, the size of the kernel, and the matrix cosines of the first "
+        "layer's Gram matrix with both directions; for a spike, they are squares of cosines of "
+        "vectors. On data with unequal variances the second cosine waits for the loss.",
     )
 
 
