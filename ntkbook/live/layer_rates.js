@@ -41,7 +41,7 @@ function interpolate(x, xs, ys) {
   return ys[i - 1] + ((ys[i] - ys[i - 1]) * (x - xs[i - 1])) / (xs[i] - xs[i - 1]);
 }
 
-const plain = (v) => String(Number(v.toPrecision(2)));
+const plain = (v, digits = 2) => String(Number(v.toPrecision(digits)));
 
 export function render(element, start, kit) {
   const turn = kit.range(0, 2 * Math.PI, 121);
@@ -67,7 +67,7 @@ export function render(element, start, kit) {
 
       clocks.axes({
         x: [0, end], y: [0, 1.6], yticks: [0, 0.5, 1], xlabel: "time, rates of geometric mean 1", ylabel: "loss, cosine",
-        legend: [["one", "loss, start = 1"], ["two", "cosine"]],
+        legend: [["one", "loss, start = 1"], ["two", "first layer, cosine"]],
       });
       clocks.line("faint", [time, time], [0, 1.05]);
       clocks.line("one", t, drawn("loss"));
@@ -77,6 +77,7 @@ export function render(element, start, kit) {
       sets.axes({
         x: [-wide, wide], y: [-1.15, 1.15], xticks: [-1, 0, 1], yticks: [-1, 0, 1],
         xlabel: "input across the teacher", ylabel: "along it",
+        legend: [["three", "plain"], ["ink", "driving"]],
       });
       const flat = (kind, spike) => sets.line(kind, turn.map(Math.cos), turn.map((a) => Math.sin(a) / Math.sqrt(1 + spike)), true);
       flat("ink", now[2]);
@@ -93,7 +94,7 @@ export function render(element, start, kit) {
       spikes.line("ink", t, drawn("driving").map((v) => 1 + v));
       spikes.line("three", t, drawn("plain").map((v) => 1 + v));
 
-      const ends = `At the end the plain kernel is ${plain(1 + curves.plain.at(-1))} times as steep along the teacher as across it, the driving kernel ${plain(1 + curves.driving.at(-1))} times`;
+      const ends = `At the end the plain kernel is ${plain(1 + curves.plain.at(-1), 3)} times as steep along the teacher as across it, the driving kernel ${plain(1 + curves.driving.at(-1), 3)} times`;
       const lazy = curves.driving.at(-1) < 0.9 * (layers - 1) ? `, less than L = ${layers}: a layer has stayed where it started, or the start was large.` : ".";
       const words = `The loss is halved at t = ${half.toPrecision(3)}; at the moment shown ${(100 * now[0]).toFixed(0)} % of it is left. ${ends}${lazy}`;
       return { curves: { ...curves, now }, words };
