@@ -35,7 +35,7 @@ export function scene(t, sigma, s, gram, range) {
     const [x, y] = [norm * long * Math.cos(phi), norm * short * Math.sin(phi)];
     return turn(x * Math.cos(tilt) - y * Math.sin(tilt), x * Math.sin(tilt) + y * Math.cos(tilt));
   });
-  return { curves, ellipse, axis: [-1.2, 1.2].map((side) => turn(side * long * Math.cos(tilt), side * long * Math.sin(tilt))) };
+  return { curves, ellipse, axis: [-1.1, 1.1].map((side) => turn(side * long * Math.cos(tilt), side * long * Math.sin(tilt))) };
 }
 
 const xs = (points) => points.map((p) => p[0]), ys = (points) => points.map((p) => p[1]);
