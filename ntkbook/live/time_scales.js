@@ -1,5 +1,5 @@
 // How long a linear network of depth L waits, and what its kernel does meanwhile. As in time_scales.py.
-const DIM = 30, WIDTH = 50, START = { 2: 0.8165, 3: 0.9046, 4: 0.936, 5: 0.9519 };
+const DIM = 30, WIDTH = 50, START = { 2: 0.8165, 3: 0.9341, 4: 0.9787, 5: 1.0003 };
 const POINTS = 161, LAST = 0.9995, TURNED = 0.5, HALF = 1 - Math.SQRT1_2;
 
 export function elapsed(u, L) {
@@ -70,7 +70,7 @@ export function render(element, start, kit) {
       const kernel = turned < 0 ? "; the cosine does not get to 1/2."
         : `; the cosine is 1/2 at t = ${plain(turned)}, ${(turned / halved).toFixed(2)} of that time.`;
       const before = log2_sigma < -1
-        ? ` With twice the σ the wait was ${plain(both[1][0])}: halving σ made it ${(halved / both[1][0]).toFixed(2)} times as long.` : "";
+        ? ` With twice the σ the wait was ${plain(both[1][0])}: halving σ added ${plain(halved - both[1][0])}, and made it ${(halved / both[1][0]).toFixed(2)} times as long.` : "";
       return { curves, words: when + kernel + before };
     },
   });

@@ -10,15 +10,15 @@ EXPONENTS = tuple(range(-8, 0))  # of sigma, to base 2
 SIZES = tuple(i / 4 for i in range(2, 13))  # s
 AXES = ("logarithmic", "linear")
 # Size of the growing mode at the start, in units of sigma: ((L - 2) T)^(-1/(L - 2)), where T is the
-# chapter's estimate of the waiting time; for L = 2 the root of (1 + n/D) / 4.
-START = {2: 0.8165, 3: 0.9046, 4: 0.936, 5: 0.9519}
+# waiting time of a wide network's early flow; for L = 2 the root of (1 + n/D) / 4.
+START = {2: 0.8165, 3: 0.9341, 4: 0.9787, 5: 1.0003}
 POINTS, LAST = 161, 0.9995  # of the curves; the size at their end, in units of s
 TURNED = 0.5  # the cosine at which the first layer counts as turned
 HALF = 1 - 0.5**0.5  # the output, in units of s, at which the loss is about half
 
 
 def time_scales(
-    L: int = 2, log2_sigma: int = -2, s: float = 1.0, axis: str = "logarithmic"
+    L: int = 2, log2_sigma: int = -5, s: float = 1.0, axis: str = "logarithmic"
 ) -> LiveFigure:
     """Loss, alignment and kernel size of a typical deep linear network on whitened data.
 
