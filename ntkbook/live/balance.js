@@ -107,7 +107,7 @@ export function render(element, begin, kit) {
       plane.line("three", ...c.now, true);
       const spread = c.bySize.map((curve) => curve[moment]), apart = Math.max(...spread) / Math.min(...spread);
       const words = `σ = ${plain(sigma)}, L = ${layers}, half-loss time ${Number(c.half[0].toPrecision(3))}. At this moment ${Math.round(100 * c.loss[moment])} % of the loss is left. `
-        + `The largest layer is ${apart.toFixed(2)} times the smallest; the level set is ${c.ratio[moment].toFixed(2)} times as long as wide (balanced: √L = ${Math.sqrt(layers).toFixed(2)}).`;
+        + `The largest layer is ${apart.toFixed(2)} times the smallest; the level set is ${c.ratio[moment].toFixed(2)} times as long as wide.`;
       const { loss, alignment, sizes: all, ratio, half, now } = c;
       return { curves: { loss, alignment, sizes: all, ratio, half, level_x: now[0], level_y: now[1] }, words };
     },
