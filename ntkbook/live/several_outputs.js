@@ -50,10 +50,10 @@ const short = (v) => String(Number(v.toPrecision(2)));
 export function render(element, start, kit) {
   kit.live(element, "several_outputs", start, {
     controls: [
-      { name: "s1", min: 0.5, max: 4, step: 0.25, words: (v) => `first singular value s₁ = ${v}` },
-      { name: "second", min: 0.2, max: 1, step: 0.05, words: (v) => `s₂ / s₁ = ${v}` },
-      { name: "third", min: 0.2, max: 1, step: 0.05, words: (v) => `s₃ / s₂ = ${v}` },
-      { name: "log10_sigma", min: -3, max: -0.5, step: 0.25, words: (v) => `weight scale σ = ${short(10 ** v)}` },
+      { name: "s1", min: 1, max: 4, step: 0.25, words: (v) => `first singular value s₁ = ${v}` },
+      { name: "second", min: 0.4, max: 1, step: 0.05, words: (v) => `s₂ / s₁ = ${v}` },
+      { name: "third", min: 0.4, max: 1, step: 0.05, words: (v) => `s₃ / s₂ = ${v}` },
+      { name: "log10_sigma", min: -3, max: -0.75, step: 0.25, words: (v) => `weight scale σ = ${short(10 ** v)}` },
       { name: "layers", min: 2, max: 4, words: (v) => `weight layers L = ${v}` },
       { name: "uneven", min: 0, max: 0.3, step: 0.05, words: (v) => `uneven start δ = ${v}` },
     ],
@@ -72,10 +72,10 @@ export function render(element, start, kit) {
       ["one", "two", "three"].forEach((kind, a) => learned.line(kind, t, curves[`mode${a + 1}`]));
       kernel.axes({
         x, y: [0.4, 1.03], yticks: [0.4, 0.6, 0.8, 1], xlabel: "time", ylabel: "cosine with the end",
-        legend: [["ink", "full kernel"], ["two", "trace kernel"]], corner: "br",
+        legend: [["ink", "full kernel"], ["four", "trace kernel"]], corner: "br",
       });
       half.forEach((h) => kernel.line("faint", [h, h], [0.4, 1.03]));
-      kernel.line("two", t, curves.trace);
+      kernel.line("four", t, curves.trace);
       kernel.line("ink", t, curves.full);
       const apart = (Math.max(...half) - begin) / begin;
       const verdict = first[0] > 0.95 ? "The kernel is in place before anything is learned." : "The kernel turns as the modes are learned: not silent.";

@@ -1,4 +1,4 @@
-"""Live figure: three modes of a deep linear network, each on its clock, and the kernel they make."""
+"""Live figure: three modes of a deep linear network, each on its clock, and their kernel."""
 
 import numpy as np
 
@@ -6,9 +6,9 @@ from ntkbook import _checks
 from ntkbook.live import LiveFigure
 
 DIM = 30  # inputs
-SIZES = tuple(i / 4 for i in range(2, 17))  # of s_1
-SHARES = tuple(i / 20 for i in range(4, 21))  # s_2 / s_1 and s_3 / s_2
-SCALES = tuple(i / 4 for i in range(-12, -1))  # exponents of sigma
+SIZES = tuple(i / 4 for i in range(4, 17))  # of s_1
+SHARES = tuple(i / 20 for i in range(8, 21))  # s_2 / s_1 and s_3 / s_2
+SCALES = tuple(i / 4 for i in range(-12, -2))  # exponents of sigma
 DEPTHS = (2, 3, 4)
 UNEVEN = tuple(i / 20 for i in range(7))
 POINTS, LAST = 401, 5.0  # moments; logit of the slowest mode at the last one
@@ -25,10 +25,10 @@ def several_outputs(
     """Loss, modes, and the kernel's cosine with its end, for a teacher of three singular values.
 
     Args:
-        s1: the largest singular value, a multiple of 0.25 from 0.5 to 4.
-        second: the second over the first, a multiple of 0.05 from 0.2 to 1.
+        s1: the largest singular value, a multiple of 0.25 from 1 to 4.
+        second: the second over the first, a multiple of 0.05 from 0.4 to 1.
         third: the third over the second, likewise.
-        log10_sigma: logarithm of the weight scale, a multiple of 0.25 from -3 to -0.5.
+        log10_sigma: logarithm of the weight scale, a multiple of 0.25 from -3 to -0.75.
         layers: number of weight layers, 2, 3 or 4.
         uneven: by which share of sigma each mode starts smaller than the one before it, a
             multiple of 0.05 from 0 to 0.3.
@@ -96,15 +96,16 @@ def amplitude(t: np.ndarray, c0: float, s: float, L: int) -> np.ndarray:
     return s / (1 + np.exp(-low))
 
 
-def pairs(c: np.ndarray, L: int) -> np.ndarray:
+def pairs(c: np.ndarray, L: int, dim: int = DIM) -> np.ndarray:
     """The kernel's value on every pair of an output mode and an input mode.
 
     Args:
         c: amplitudes (..., modes).
         L: number of weight layers.
+        dim: number of inputs.
 
     Returns:
-        ``sum_l u_a**(2 (L - l)) u_b**(2 (l - 1))`` (..., modes, DIM), ``u = c**(1 / L)``, zero
+        ``sum_l u_a**(2 (L - l)) u_b**(2 (l - 1))`` (..., modes, dim), ``u = c**(1 / L)``, zero
         beyond the modes.
 
     Example:
@@ -113,12 +114,12 @@ def pairs(c: np.ndarray, L: int) -> np.ndarray:
                [4., 2., 1.]])
     """
     u2 = np.asarray(c) ** (2 / L)
-    rest = np.zeros((*u2.shape[:-1], DIM - u2.shape[-1]))
+    rest = np.zeros((*u2.shape[:-1], dim - u2.shape[-1]))
     b = np.concatenate([u2, rest], -1)[..., None, :]
     return sum(u2[..., None] ** (L - j) * b ** (j - 1) for j in range(1, L + 1))
 
 
-def cosine(a: np.ndarray, b: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+def cosine(a: np.ndarray, b: np.ndarray, axes: tuple[int, ...] = (-2, -1)) -> np.ndarray:
     """Frobenius cosine over some axes.
 
     Example:
@@ -133,18 +134,24 @@ def reference(state: dict) -> dict[str, list[float]]:
     L, sigma = state["layers"], 10 ** state["log10_sigma"]
     s = state["s1"] * np.cumprod([1.0, state["second"], state["third"]])
     c0 = (sigma * (1 - state["uneven"] * np.arange(3))) ** L
-    end = s / (1 + np.exp(-LAST))
-    t = np.linspace(0, max(elapsed(e, v, L) - elapsed(c, v, L) for e, v, c in zip(end, s, c0)), POINTS)
-    c = np.stack([amplitude(t, *start, L) for start in zip(c0, s)], -1)
+    starts = list(zip(c0, s, strict=True))
+
+    def reach(odds):
+        """Times at which the modes have a given logit."""
+        return [elapsed(v / (1 + np.exp(-odds)), v, L) - elapsed(c, v, L) for c, v in starts]
+
+    t, half = np.linspace(0, max(reach(LAST)), POINTS), reach(0.0)
+    c, first = (
+        np.stack([amplitude(when, *start, L) for start in starts], -1)
+        for when in (t, np.array([min(half)]))
+    )
     k, last = pairs(c, L), pairs(s, L)
-    half = [elapsed(v / 2, v, L) - elapsed(start, v, L) for v, start in zip(s, c0)]
-    first = np.array([[amplitude(np.array([min(half)]), *start, L)[0] for start in zip(c0, s)]])
     return {
         "t": t.tolist(),
         "loss": (((s - c) ** 2).sum(-1) / (s**2).sum()).tolist(),
         **{f"mode{a + 1}": (c[:, a] / s[a]).tolist() for a in range(3)},
-        "full": cosine(k, last, (-2, -1)).tolist(),
+        "full": cosine(k, last).tolist(),
         "trace": cosine(k.sum(-2), last.sum(-2), (-1,)).tolist(),
         "half": half,
-        "first": cosine(pairs(first, L), last, (-2, -1)).tolist(),
+        "first": cosine(pairs(first, L), last).tolist(),
     }
