@@ -55,7 +55,7 @@ export function render(element, start, kit) {
       { name: "third", min: 0.4, max: 1, step: 0.05, words: (v) => `s₃ / s₂ = ${v}` },
       { name: "log10_sigma", min: -3, max: -0.75, step: 0.25, words: (v) => `weight scale σ = ${short(10 ** v)}` },
       { name: "layers", min: 2, max: 4, words: (v) => `weight layers L = ${v}` },
-      { name: "uneven", min: 0, max: 0.3, step: 0.05, words: (v) => `uneven start δ = ${v}` },
+      { name: "uneven", min: 0, max: 0.3, step: 0.05, words: (v) => `uneven start ${v}` },
     ],
     panels: [200, 220, 240],
     draw(state, [loss, learned, kernel]) {
