@@ -23,13 +23,14 @@ from ntkbook.live.kernel_dynamics import CAP, SHOWN, STEPS, kernel_dynamics
 from ntkbook.live.layer_rates import DIM as RATES_DIM
 from ntkbook.live.layer_rates import layer_rates
 from ntkbook.live.leaving_tangent_space import leaving_tangent_space
+from ntkbook.live.several_outputs import several_outputs
 from ntkbook.live.time_scales import DIM, LAST, START, WIDTH, time_scales
 from ntkbook.live.transfer import DIM as TRANSFER_DIM
 from ntkbook.live.transfer import curve, transfer
 from ntkbook.live.two_limits import GRID, SCALINGS, X, Y, draw, time_of, two_limits
 from ntkbook.live.which_regime import which_regime
 from ntkbook.measures import alignment
-from ntkbook.networks import Layer
+from ntkbook.networks import Layer, end_to_end
 from ntkbook.regression import kernel_flow
 from ntkbook.theory import deep_linear_amplitude, half_loss_time, kernel_path_flow, transfer_error
 
@@ -466,3 +467,34 @@ def test_a_typical_network_follows_phase_one_on_its_slower_clock(sigma, s, dim):
 def test_clocks_out_of_range_are_refused(changes):
     with pytest.raises(ValueError, match="expected one of"):
         first.phase_one(**changes)
+
+
+@pytest.mark.parametrize("layers, third", [(2, 0.5), (3, 1.0), (4, 0.6)])
+def test_a_network_in_line_follows_the_modes_of_several_outputs(x64, layers, third):
+    state = several_outputs(2.0, 0.5, third, -1.0, layers, 0.1).state
+    curves = live.reference("several_outputs", state)
+    dim, (a, b) = 30, (0.9, 0.8)
+    starts, eye = 0.1 * np.array([1.0, a, b]), np.eye(3, dim)
+    params = (Layer(jnp.array(eye.T * starts), None),)
+    params += tuple(Layer(jnp.diag(jnp.array(starts)), None) for _ in range(layers - 1))
+    net, x = deep_linear((dim,) + (3,) * layers), dim**0.5 * jnp.eye(dim)
+    y = x[:, :3] @ jnp.diag(jnp.array([2.0, 1.0, third]))
+    rows = [100, 200, 300, 400]
+    t = np.array(curves["t"])[rows]
+    run = train(net.apply, params, x, y, t_max=t[-1], at=t, record=("params",), method="tsit5",
+                rtol=1e-9)  # fmt: skip
+    end = empirical_ntk(net.apply, run.params, x)
+    for row, i in enumerate(rows):
+        now = jax.tree.map(lambda leaf, row=row: leaf[row], run["params"])
+        k, learned = empirical_ntk(net.apply, now, x), end_to_end(now)
+        for mode in range(3):
+            got = learned[mode, mode] / (2.0, 1.0, third)[mode]
+            assert curves[f"mode{mode + 1}"][i] == pytest.approx(float(got), abs=1e-6)
+        full = jnp.vdot(k, end) / jnp.linalg.norm(k) / jnp.linalg.norm(end)
+        assert curves["full"][i] == pytest.approx(float(full), abs=1e-3)  # the end is not quite it
+
+
+@pytest.mark.parametrize("changes", [{"s1": 0.5}, {"second": 1.1}, {"layers": 5}, {"uneven": 0.4}])
+def test_several_outputs_out_of_range_are_refused(changes):
+    with pytest.raises(ValueError, match="expected one of"):
+        several_outputs(**changes)

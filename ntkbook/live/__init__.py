@@ -23,6 +23,7 @@ INTEGRATED: dict[str, float] = {
     "unwhitened": 1e-3,
     "balance": 1e-3,
     "layer_rates": 1e-3,
+    "several_outputs": 1e-3,
 }
 
 _counter = itertools.count()
