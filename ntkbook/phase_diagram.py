@@ -11,7 +11,6 @@ import json
 import math
 import os
 import platform
-import sys
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -23,6 +22,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ntkbook import _checks, data, measures
+from ntkbook import sweep as _sweep
 from ntkbook.dynamics import train
 from ntkbook.kernels import empirical_ntk
 from ntkbook.networks import MLP, mlp
@@ -234,6 +234,24 @@ def _moved(apply, params, start, x):
     return (apply(params, x) - apply(start, x))[:, 0]
 
 
+def digits(width: int, alpha: float, seed: int) -> Point:
+    """Compute one point of the book's grid, for ``python -m ntkbook.sweep``.
+
+    Args:
+        width: hidden width n.
+        alpha: scale of the output.
+        seed: of the initial weights.
+
+    Returns:
+        :func:`point` on the digits of :func:`ntkbook.data.digits`, 300 of them for training.
+
+    Example:
+        >>> digits(8, 1.0, 0).loss.shape
+        (62,)
+    """
+    return point(task(data.digits()), width, alpha, seed)
+
+
 def sweep(
     folder: str | os.PathLike,
     *,
@@ -242,10 +260,7 @@ def sweep(
     alphas: Sequence[float] = ALPHAS,
     seeds: int = SEEDS,
 ) -> None:
-    """Compute the points of the grid that ``folder`` does not hold yet, each saved at once.
-
-    A point's file is written under another name and then renamed, so that a killed sweep leaves
-    no half-written point.
+    """Compute what ``folder`` does not hold of the grid, as :func:`ntkbook.sweep.sweep` does.
 
     Args:
         folder: where the points of this question are kept, one file each; made if missing.
@@ -256,22 +271,14 @@ def sweep(
         seeds: networks a point of the grid.
 
     Raises:
-        TrainingError: a point did not train; those before it are kept.
+        SweepError: a point did not train; the others are kept.
 
     Example:
         >>> sweep("points", widths=[], alphas=[1.0])  # nothing to do
     """
     question = question or task(data.digits())
-    grid = [(width, alpha, seed) for width in widths for seed in range(seeds) for alpha in alphas]
-    for number, (width, alpha, seed) in enumerate(grid, 1):
-        path = _path(folder, width, alpha, seed)
-        if not path.exists():
-            done = point(question, width, alpha, seed)
-            arrays = {name: np.asarray(value) for name, value in done._asdict().items()}
-            device = f"{jax.devices()[0].device_kind}, jax {jax.__version__}"
-            _save(path, arrays | {"device": device})
-            if sys.stderr.isatty():
-                print(f"\r{number} of {len(grid)} points", end="", file=sys.stderr, flush=True)
+    run = lambda width, alpha, seed: point(question, width, alpha, seed)
+    _sweep.sweep(run, folder, {"width": widths, "alpha": alphas, "seed": range(seeds)})
 
 
 def collect(
@@ -351,15 +358,7 @@ def load() -> Diagram:
 
 
 def _path(folder, width, alpha, seed):
-    return Path(folder) / f"width{width}-alpha{alpha:g}-seed{seed}.npz"
-
-
-def _save(path, arrays):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.part")
-    with partial.open("wb") as file:
-        np.savez_compressed(file, **arrays)
-    partial.replace(path)
+    return _sweep.path(folder, width=width, alpha=alpha, seed=seed)
 
 
 def _read(path):
@@ -389,7 +388,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sweep(given.folder, **grid)
     if given.collect:
         diagram = collect(given.folder, **grid)
-        _save(Path(given.collect), diagram._asdict() | {"settings": json.dumps(diagram.settings)})
+        _sweep.save(
+            Path(given.collect), diagram._asdict() | {"settings": json.dumps(diagram.settings)}
+        )
 
 
 if __name__ == "__main__":

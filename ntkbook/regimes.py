@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from ntkbook import data, phase_diagram
+from ntkbook import data, phase_diagram, sweep
 from ntkbook.dynamics import train
 from ntkbook.networks import CNN, MLP, cnn
 from ntkbook.phase_diagram import ALPHAS, SEEDS, STOP, WIDTHS, Task
@@ -241,9 +241,9 @@ def main(points: str, file: str) -> None:
         path = Path(points) / f"{name}.npz"
         if not path.exists():
             found = compare(net, [draw(seed) for seed in range(draws)], alphas, **options)
-            phase_diagram._save(path, found._asdict())
+            sweep.save(path, found._asdict())
         kept |= {f"{name}/{field}": array for field, array in phase_diagram._read(path).items()}
-    phase_diagram._save(Path(file), {name: a.astype(np.float32) for name, a in kept.items()})
+    sweep.save(Path(file), {name: a.astype(np.float32) for name, a in kept.items()})
 
 
 if __name__ == "__main__":

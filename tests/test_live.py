@@ -1,3 +1,4 @@
+import itertools
 import json
 import re
 
@@ -6,22 +7,32 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ntkbook import empirical_ntk, infinite_kernels, live, mlp, phase_diagram, train
+from ntkbook import deep_linear, empirical_ntk, infinite_kernels, live, mlp, phase_diagram, train
 from ntkbook.live import phase_one as first
+from ntkbook.live import phase_two as second
 from ntkbook.live import silent_alignment as silent
+from ntkbook.live import unwhitened as unwhitened_live
 from ntkbook.live.alpha_dial import EXPONENTS, WIDTHS, alpha_dial
+from ntkbook.live.balance import balance
+from ntkbook.live.balance import start as chain
 from ntkbook.live.empirical_ntk import costs
 from ntkbook.live.empirical_ntk import empirical_ntk as calculator
 from ntkbook.live.function_space import function_space
 from ntkbook.live.infinite_width import infinite_width
 from ntkbook.live.kernel_dynamics import CAP, SHOWN, STEPS, kernel_dynamics
+from ntkbook.live.layer_rates import DIM as RATES_DIM
+from ntkbook.live.layer_rates import layer_rates
 from ntkbook.live.leaving_tangent_space import leaving_tangent_space
+from ntkbook.live.several_outputs import several_outputs
+from ntkbook.live.time_scales import DIM, LAST, START, WIDTH, time_scales
+from ntkbook.live.transfer import DIM as TRANSFER_DIM
+from ntkbook.live.transfer import curve, transfer
 from ntkbook.live.two_limits import GRID, SCALINGS, X, Y, draw, time_of, two_limits
 from ntkbook.live.which_regime import which_regime
 from ntkbook.measures import alignment
-from ntkbook.networks import Layer
+from ntkbook.networks import Layer, end_to_end
 from ntkbook.regression import kernel_flow
-from ntkbook.theory import kernel_path_flow
+from ntkbook.theory import deep_linear_amplitude, half_loss_time, kernel_path_flow, transfer_error
 
 
 def test_html_is_self_contained_and_says_what_it_shows():
@@ -219,6 +230,216 @@ def test_a_toy_kernel_out_of_range_is_refused(changes):
         silent.silent_alignment(**changes)
 
 
+@pytest.mark.parametrize("sigma, s", [(0.01, 1.0), (0.3, 0.5)])
+def test_the_plane_of_functions_is_that_of_a_trained_network(x64, sigma, s):
+    state = second.phase_two(t=4.0, sigma=sigma, s=s).state
+    curves = live.reference("phase_two", state)
+    units = jnp.linalg.cholesky(jnp.array(second.GRAM)).T * sigma  # three units will do
+    params = (Layer(units[:, 1:].T, None), Layer(units[:, :1], None))
+    x, at = jnp.array([[1.0, 0.0]]), jnp.array([0.0, 1.0, 4.0])
+    options = dict(t_max=4.0, at=at, method="tsit5", rtol=1e-9, record=("params",))
+    run = train(
+        mlp((2, 3, 1), "linear", parametrization="standard").apply,
+        params,
+        x,
+        jnp.array([s]),
+        **options,
+    )
+    loss = run.loss[:3] / run.loss[0]
+    np.testing.assert_allclose([curves["loss"][i] for i in (0, 20, 80)], loss, atol=1e-6)
+    w, a = run["params"][0].w[2].T, run["params"][1].w[2, :, 0]
+    f, m = a @ w, w.T @ w + a @ a * jnp.eye(2)
+    turn = np.exp(1j * second.TURN)
+    for name, (along, across) in (("dot", f / s), ("touch", m[0] / m[0, 0])):
+        told = turn * complex(along, across)
+        np.testing.assert_allclose(curves[name], [told.real, told.imag], atol=1e-6)
+    values, vectors = np.linalg.eigh(m)
+    assert curves["ratio"][0] == pytest.approx((values[1] / values[0]) ** 0.5, abs=1e-6)
+    tilt = np.rad2deg(np.arccos(abs(vectors[0, 1])))
+    assert curves["tilt"][0] == pytest.approx(tilt, abs=1e-3)
+    if sigma == 0.01:
+        assert curves["ratio"][0] == pytest.approx(2**0.5, abs=0.01) and tilt < 2
+
+
+@pytest.mark.parametrize("changes", [{"t": 0.03}, {"sigma": 0.02}, {"s": 3.0}])
+def test_a_moment_out_of_range_is_refused(changes):
+    with pytest.raises(ValueError, match="expected one of"):
+        second.phase_two(**changes)
+
+
+def test_a_typical_network_in_the_plane_is_a_trained_one(x64):
+    state = unwhitened_live.unwhitened(3.0, 60, -1.0, 40).state
+    variances, beta, sigma, t = unwhitened_live.problem(state)
+    x = np.diag((2 * variances) ** 0.5)  # X^T X / P is diag(variances)
+    w, a = sigma * np.array([[1.0, 0], [0, 1], [0, 0]]), sigma * np.array([0.0, 0, 1])
+    params = (Layer(jnp.asarray(w.T), None), Layer(jnp.asarray(a[:, None]), None))
+    net = deep_linear((2, 3, 1))
+    run = train(net.apply, params, x, x @ beta, t_max=t[-1], at=t, record=("params",),
+                method="tsit5", rtol=1e-8)  # fmt: skip
+    curves = live.reference("unwhitened", state)
+    np.testing.assert_allclose(curves["loss"], run.loss[:-1] / run.loss[0], atol=1e-6)
+    w, a = (np.asarray(layer.w[160]) for layer in run["params"])
+    kernel = w @ w.T + a[:, 0] @ a[:, 0] * np.eye(2)
+    np.testing.assert_allclose(curves["kernel"], kernel[[0, 0, 1], [0, 1, 1]] / np.trace(kernel))
+    np.testing.assert_allclose(curves["function"], (w @ a)[:, 0], atol=1e-6)
+    turned = np.array(curves["second"])
+    assert turned[np.array(curves["loss"]) > 0.5].max() < 0.75 and turned[-1] > 0.99
+
+
+@pytest.mark.parametrize("changes", [{"log2_ratio": 5.0}, {"angle": 7}, {"moment": 101}])
+def test_a_plane_out_of_range_is_refused(changes):
+    with pytest.raises(ValueError, match="expected one of"):
+        unwhitened_live.unwhitened(**changes)
+
+
+@pytest.mark.parametrize("spike, ridge", [(0.0, 1.0), (3.0, 1e-4), (100.0, 100.0)])
+def test_the_curve_of_transfer_is_the_theory(x64, spike, ridge):
+    P = np.arange(101.0)
+    theory = transfer_error(P, spike=spike, overlap=0.35, D=TRANSFER_DIM, ridge=ridge)
+    np.testing.assert_allclose(curve(P, spike, 0.35, ridge), theory, rtol=1e-10)
+
+
+def test_a_turned_kernel_helps_a_related_task_and_harms_another():
+    for overlap, sign in ((0.5, 1), (0.05, -1)):
+        curves = live.reference("transfer", transfer(3.0, overlap, 0.0, 20).state)
+        turned, isotropic = curves["chosen"]
+        assert curves["turned"][20] == turned and curves["turned"][0] == pytest.approx(1)
+        assert sign * (isotropic - turned) > 1e-3
+
+
+@pytest.mark.parametrize("changes", [{"spike": 4.0}, {"overlap": 0.33}, {"points": 0}])
+def test_a_transfer_out_of_range_is_refused(changes):
+    with pytest.raises(ValueError, match="expected one of"):
+        transfer(**changes)
+
+
+@pytest.mark.parametrize("L", [2, 3, 4, 5])
+def test_a_balanced_network_waits_as_long_as_theory_says(x64, L):
+    state = time_scales(L=L, log2_sigma=-4, s=1.5).state
+    curves = {name: np.array(curve) for name, curve in live.reference("time_scales", state).items()}
+    first = (START[L] / 16) ** L
+    size = 1 - curves["loss"] ** 0.5
+    want = np.asarray(deep_linear_amplitude(curves["t"], first, 1.5, L)) / 1.5
+    np.testing.assert_allclose(size, want, rtol=1e-8)
+    np.testing.assert_allclose(curves["kernel"], want ** (2 - 2 / L), rtol=1e-8)
+    assert size[-1] == pytest.approx(LAST)
+    # half of the loss of an output of zero, against half of the loss at the start
+    assert curves["times"][0] == pytest.approx(float(half_loss_time(first, 1.5, L)), rel=2e-3)
+    turned = np.interp(curves["times"][1], curves["t"], curves["cosine"])
+    assert turned == pytest.approx(0.5, abs=2e-3)
+    assert curves["cosine"][0] < 0.2 and curves["cosine"][-1] > 0.95
+
+
+@pytest.mark.parametrize("L", [3, 4, 5])
+def test_the_growing_mode_starts_as_in_a_wide_network(L):
+    """A graph: each node has one new neighbour through each hidden matrix at its layer."""
+    todo, count = [(1, 0, 0), (L - 1, 0, 0)], dict.fromkeys((1, L - 1), 1)
+    entries = {layer: [] for layer in range(1, L - 1)}
+    for layer, node, steps in todo:
+        for other in {layer - 1, layer + 1} & set(range(1, L)) if steps < 9 else ():
+            new = count[other] = count.get(other, 0) + 1
+            entries[min(layer, other)].append((new - 1, node)[:: 1 if other > layer else -1])
+            todo.append((other, new - 1, steps + 1))
+    w = [np.eye(count[1])[0] * (WIDTH / DIM) ** 0.5]
+    for layer, pairs in entries.items():
+        w.append(np.zeros((count[layer + 1], count[layer])))
+        w[-1][tuple(np.transpose(pairs))] = 1
+    w.append(np.eye(count[L - 1])[0])
+
+    def rates(w):  # on a clock on which the early flow does not explode
+        f = list(itertools.accumulate(w[:-1], lambda v, m: m @ v))
+        g = list(itertools.accumulate(w[:0:-1], lambda v, m: m.T @ v))[::-1]
+        clock = (g[-1] @ g[-1]) ** (1 - L / 2)
+        middle = [clock * np.outer(b, a) for a, b in zip(f, g[1:], strict=False)]
+        return [clock * g[0], *middle, clock * f[-1], clock]
+
+    state, h = [*w, 0.0], 0.01
+    for _ in range(400):  # the midpoint rule
+        half = [a + h / 2 * b for a, b in zip(state, rates(state[:-1]), strict=True)]
+        state = [a + h * b for a, b in zip(state, rates(half[:-1]), strict=True)]
+    wait = state[-1] + (state[-2] @ state[-2]) ** (1 - L / 2) / (L - 2)
+    assert START[L] == pytest.approx(((L - 2) * wait) ** (-1 / (L - 2)), abs=1e-3)
+
+
+@pytest.mark.parametrize("changes", [{"L": 6}, {"log2_sigma": 0}, {"s": 0}, {"axis": "log"}])
+def test_a_wait_out_of_range_is_refused(changes):
+    with pytest.raises(ValueError, match="expected one of"):
+        time_scales(**changes)
+
+
+@pytest.mark.parametrize("exponents", [(0.0, 0.0, 2), (1.0, -0.5, 2), (-4.0, 0.0, 3)])
+def test_a_network_in_line_follows_the_curves_of_layer_rates(x64, exponents):
+    """Exact for any rates: each layer of size sigma, and in line with the next."""
+    first, last, layers = exponents
+    state, dim, sigma = layer_rates(first, last, layers, -1.0, 1.5).state, RATES_DIM, 0.1
+    curves = live.reference("layer_rates", state)
+    rates = 10 ** np.array([first, *[0.0] * (layers - 2), last])
+    rates = tuple(rates / np.prod(rates) ** (1 / layers))
+    widths = (dim, *[dim] * (layers - 1), 1)
+    ends = [np.eye(a, b) if a == b and i == 0 else np.zeros((a, b))
+            for i, (a, b) in enumerate(itertools.pairwise(widths))]  # fmt: skip
+    for end in ends[1:]:
+        end[0, 0] = 1.0
+    params = tuple(Layer(sigma * jnp.array(end), None) for end in ends)
+    net, beta = deep_linear(widths), jnp.eye(dim)[0]
+    x = dim**0.5 * jnp.eye(dim)
+    t = np.array(curves["t"])[[40, 100, 160, 200]]
+    run = train(net.apply, params, x, 1.5 * x @ beta, t_max=t[-1], at=t, rates=rates,
+                record=("params",), method="tsit5", rtol=1e-9)  # fmt: skip
+    loss = run.loss[:-1] / (np.sum(((1.5 - sigma**layers) * x @ beta) ** 2) / dim / 2)
+    np.testing.assert_allclose(np.array(curves["loss"])[[40, 100, 160, 200]], loss, rtol=1e-4)
+    for row, i in enumerate((40, 100, 160, 200)):
+        now = jax.tree.map(lambda leaf, row=row: leaf[row], run["params"])
+        gram = now[0].w @ now[0].w.T
+        np.testing.assert_allclose(
+            curves["cosine"][i], gram[0, 0] / jnp.linalg.norm(gram), rtol=1e-4
+        )
+        for name, weights in (("plain", None), ("driving", rates)):
+            k = empirical_ntk(net.apply, now, jnp.eye(dim), weights=weights)[..., 0, 0]
+            across = (jnp.trace(k) - k[0, 0]) / (dim - 1)
+            np.testing.assert_allclose(1 + curves[name][i], k[0, 0] / across, rtol=1e-4)
+
+
+def test_equal_rates_are_the_deep_linear_network_of_theory(x64):
+    half = live.reference("layer_rates", layer_rates(2.0, 2.0, 2, -2.0, 2.0).state)["half"][0]
+    np.testing.assert_allclose(half, half_loss_time(1e-4, 2.0, L=2), rtol=1e-5)
+
+
+@pytest.mark.parametrize("changes", [{"log10_first": 5.0}, {"layers": 5}, {"log10_sigma": 0.0}])
+def test_layer_rates_out_of_range_are_refused(changes):
+    with pytest.raises(ValueError, match="expected one of"):
+        layer_rates(**changes)
+
+
+@pytest.mark.parametrize("layers, log10_sigma, uneven", [(2, -1.0, 1.5), (3, -0.5, 0.5)])
+def test_the_chain_is_a_network_of_width_one(x64, layers, log10_sigma, uneven):
+    curves = live.reference("balance", balance(layers, log10_sigma, uneven, moment=100).state)
+    net, x = deep_linear((2,) + (1,) * layers), 2**0.5 * jnp.eye(2)
+    sizes = chain(layers, 10**log10_sigma, uneven)
+    weights = [jnp.asarray(sizes[:2])[:, None], *(jnp.full((1, 1), u) for u in sizes[2:])]
+    params, y = tuple(Layer(w, None) for w in weights), x[:, 0]
+    half = curves["half"][0]
+    run = train(net.apply, params, x, y, t_max=half, method="tsit5", rtol=1e-9)
+    first = jnp.mean((net.apply(params, x)[:, 0] - y) ** 2) / 2
+    assert float(run.loss[-1] / first) == pytest.approx(0.5, abs=1e-6)
+    ends = [float(jnp.linalg.norm(layer.w)) for layer in run.params]
+    np.testing.assert_allclose(
+        np.array(curves["sizes"]).reshape(layers, -1)[:, 100], ends, rtol=1e-6
+    )
+    k = empirical_ntk(net.apply, run.params, x, output="trace")
+    assert curves["alignment"][100] == pytest.approx(float(alignment(k, y)), rel=1e-6)
+    level = np.stack([curves["level_x"], curves["level_y"]], 1)
+    values = np.einsum("pi,ij,pj->p", level, k, level) / 2
+    assert np.ptp(values) < 1e-6 * values[0]
+    assert curves["ratio"][-1] > layers**0.5  # uneven layers keep a part of their differences
+
+
+@pytest.mark.parametrize("changes", [{"layers": 6}, {"uneven": 2.0}, {"moment": 1}])
+def test_a_chain_out_of_range_is_refused(changes):
+    with pytest.raises(ValueError, match="expected one of"):
+        balance(**changes)
+
+
 @pytest.mark.parametrize(("sigma", "s", "dim"), [(0.01, 1.0, 30), (0.1, 2.0, 100), (1.0, 1.0, 30)])
 def test_a_typical_network_follows_phase_one_on_its_slower_clock(sigma, s, dim):
     t, share = np.linspace(0, 14, 28_001), first.WIDTH / dim
@@ -246,3 +467,34 @@ def test_a_typical_network_follows_phase_one_on_its_slower_clock(sigma, s, dim):
 def test_clocks_out_of_range_are_refused(changes):
     with pytest.raises(ValueError, match="expected one of"):
         first.phase_one(**changes)
+
+
+@pytest.mark.parametrize("layers, third", [(2, 0.5), (3, 1.0), (4, 0.6)])
+def test_a_network_in_line_follows_the_modes_of_several_outputs(x64, layers, third):
+    state = several_outputs(2.0, 0.5, third, -1.0, layers, 0.1).state
+    curves = live.reference("several_outputs", state)
+    dim, (a, b) = 30, (0.9, 0.8)
+    starts, eye = 0.1 * np.array([1.0, a, b]), np.eye(3, dim)
+    params = (Layer(jnp.array(eye.T * starts), None),)
+    params += tuple(Layer(jnp.diag(jnp.array(starts)), None) for _ in range(layers - 1))
+    net, x = deep_linear((dim,) + (3,) * layers), dim**0.5 * jnp.eye(dim)
+    y = x[:, :3] @ jnp.diag(jnp.array([2.0, 1.0, third]))
+    rows = [100, 200, 300, 400]
+    t = np.array(curves["t"])[rows]
+    run = train(net.apply, params, x, y, t_max=t[-1], at=t, record=("params",), method="tsit5",
+                rtol=1e-9)  # fmt: skip
+    end = empirical_ntk(net.apply, run.params, x)
+    for row, i in enumerate(rows):
+        now = jax.tree.map(lambda leaf, row=row: leaf[row], run["params"])
+        k, learned = empirical_ntk(net.apply, now, x), end_to_end(now)
+        for mode in range(3):
+            got = learned[mode, mode] / (2.0, 1.0, third)[mode]
+            assert curves[f"mode{mode + 1}"][i] == pytest.approx(float(got), abs=1e-6)
+        full = jnp.vdot(k, end) / jnp.linalg.norm(k) / jnp.linalg.norm(end)
+        assert curves["full"][i] == pytest.approx(float(full), abs=1e-3)  # the end is not quite it
+
+
+@pytest.mark.parametrize("changes", [{"s1": 0.5}, {"second": 1.1}, {"layers": 5}, {"uneven": 0.4}])
+def test_several_outputs_out_of_range_are_refused(changes):
+    with pytest.raises(ValueError, match="expected one of"):
+        several_outputs(**changes)

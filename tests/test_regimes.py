@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from ntkbook import data, networks, phase_diagram, regimes
+from ntkbook import data, networks, phase_diagram, regimes, sweep
 from ntkbook.dynamics import train
 from ntkbook.regimes import Comparison, committees, compare, jackknife
 
@@ -87,7 +87,7 @@ def test_what_is_kept_is_computed_and_goes_on(tmp_path, monkeypatch):
     outputs = y + 2 * np.random.default_rng(2).normal(size=(3, len(y)))
     for seed in range(3):
         path = phase_diagram._path(tmp_path, 16, 0.1, seed)
-        phase_diagram._save(path, {"outputs": outputs[seed]})
+        sweep.save(path, {"outputs": outputs[seed]})
     grid = regimes._grid(tmp_path, widths=(16,), alphas=(0.1,), seeds=3, sizes=(1, 2))
     np.testing.assert_allclose(grid[0][0, 0], committees(outputs, y, (1, 2)))
     np.testing.assert_allclose(grid[1].sum() / 2, outputs.var(0, ddof=1).mean())

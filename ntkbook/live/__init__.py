@@ -17,7 +17,14 @@ from importlib import resources
 
 # Figures that integrate an ODE in the browser, and how closely they follow Python, relative to the
 # largest value of a curve. All others are closed forms and agree to 1e-6.
-INTEGRATED: dict[str, float] = {"two_limits": 1e-4, "silent_alignment": 1e-3}
+INTEGRATED: dict[str, float] = {
+    "two_limits": 1e-4,
+    "silent_alignment": 1e-3,
+    "unwhitened": 1e-3,
+    "balance": 1e-3,
+    "layer_rates": 1e-3,
+    "several_outputs": 1e-3,
+}
 
 _counter = itertools.count()
 
