@@ -55,8 +55,8 @@ def several_outputs(
         },
         "Three panels against time. The first shows the loss, which falls in up to three steps. "
         "The second shows what is learned of each of the three modes. The third shows the cosine "
-        "of the full and of the trace kernel with their ends, which climb in the same steps, "
-        "unless the modes are learned together.",
+        "of the full and of the trace kernel with their ends, which climb in the steps after the "
+        "first, unless the modes are learned together.",
     )
 
 
