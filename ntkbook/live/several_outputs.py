@@ -60,7 +60,7 @@ def several_outputs(
     )
 
 
-def elapsed(c: np.ndarray, s: float, L: int) -> np.ndarray:
+def elapsed(c: float | np.ndarray, s: float, L: int) -> float | np.ndarray:
     """An antiderivative of ``1 / (L c**(2 - 2/L) (s - c))``: time, up to a constant.
 
     Example:
@@ -119,11 +119,11 @@ def pairs(c: np.ndarray, L: int, dim: int = DIM) -> np.ndarray:
     return sum(u2[..., None] ** (L - j) * b ** (j - 1) for j in range(1, L + 1))
 
 
-def cosine(a: np.ndarray, b: np.ndarray, axes: tuple[int, ...] = (-2, -1)) -> np.ndarray:
+def cosine(a: np.ndarray, b: np.ndarray, axes: tuple[int, ...] = (-2, -1)) -> float | np.ndarray:
     """Frobenius cosine over some axes.
 
     Example:
-        >>> cosine(np.array([1.0, 1.0]), np.array([1.0, 0.0]), (0,)).round(3)
+        >>> print(cosine(np.array([1.0, 1.0]), np.array([1.0, 0.0]), (0,)).round(3))
         0.707
     """
     return (a * b).sum(axes) / np.sqrt((a**2).sum(axes) * (b**2).sum(axes))

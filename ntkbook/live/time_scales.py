@@ -53,7 +53,7 @@ def time_scales(
     )
 
 
-def elapsed(u: np.ndarray, L: int) -> np.ndarray:
+def elapsed(u: float | np.ndarray, L: int) -> float | np.ndarray:
     """An antiderivative of 1 / (u^(L - 1) (1 - u^L)): the time, in units of s^(2/L - 2)."""
     total = np.log(u) if L == 2 else -(u ** (2 - L)) / (L - 2)
     total = total - np.log1p(-u) / L
@@ -80,7 +80,7 @@ def typical(L: int, sigma: float, s: float) -> dict[str, np.ndarray]:
         never).
 
     Example:
-        >>> typical(L=3, sigma=0.1, s=1.0)["t"][0]
+        >>> print(typical(L=3, sigma=0.1, s=1.0)["t"][0])
         0.0
     """
     unit, first = s ** (1 / L), START[L] * sigma
