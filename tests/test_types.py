@@ -7,8 +7,8 @@ import textwrap
 import pytest
 
 
-@pytest.fixture(scope="module")
-def checked():
+@pytest.fixture
+def checked(tmp_path):
     """Run a program in which each call of the package checks the types that it states."""
 
     def run(program):
@@ -23,7 +23,11 @@ def checked():
         """
         source = textwrap.dedent(hook) + textwrap.dedent(program)
         return subprocess.run(
-            [sys.executable, "-c", source], capture_output=True, text=True, check=False
+            [sys.executable, "-c", source],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=tmp_path,  # examples may write files
         )
 
     return run
