@@ -25,14 +25,13 @@ from ntkbook.live.layer_rates import layer_rates
 from ntkbook.live.leaving_tangent_space import leaving_tangent_space
 from ntkbook.live.several_outputs import several_outputs
 from ntkbook.live.time_scales import DIM, LAST, START, WIDTH, time_scales
-from ntkbook.live.transfer import DIM as TRANSFER_DIM
-from ntkbook.live.transfer import curve, transfer
+from ntkbook.live.transfer import transfer
 from ntkbook.live.two_limits import GRID, SCALINGS, X, Y, draw, time_of, two_limits
 from ntkbook.live.which_regime import which_regime
 from ntkbook.measures import alignment
 from ntkbook.networks import Layer, end_to_end
 from ntkbook.regression import kernel_flow
-from ntkbook.theory import deep_linear_amplitude, half_loss_time, kernel_path_flow, transfer_error
+from ntkbook.theory import deep_linear_amplitude, half_loss_time, kernel_path_flow
 
 
 def test_html_is_self_contained_and_says_what_it_shows():
@@ -290,13 +289,6 @@ def test_a_typical_network_in_the_plane_is_a_trained_one(x64):
 def test_a_plane_out_of_range_is_refused(changes):
     with pytest.raises(ValueError, match="expected one of"):
         unwhitened_live.unwhitened(**changes)
-
-
-@pytest.mark.parametrize("spike, ridge", [(0.0, 1.0), (3.0, 1e-4), (100.0, 100.0)])
-def test_the_curve_of_transfer_is_the_theory(x64, spike, ridge):
-    P = np.arange(101.0)
-    theory = transfer_error(P, spike=spike, overlap=0.35, D=TRANSFER_DIM, ridge=ridge)
-    np.testing.assert_allclose(curve(P, spike, 0.35, ridge), theory, rtol=1e-10)
 
 
 def test_a_turned_kernel_helps_a_related_task_and_harms_another():

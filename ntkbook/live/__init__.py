@@ -15,6 +15,11 @@ import json
 from dataclasses import dataclass
 from importlib import resources
 
+try:
+    from jax import enable_x64
+except ImportError:  # JAX 0.7
+    from jax.experimental import enable_x64
+
 # Figures that integrate an ODE in the browser, and how closely they follow Python, relative to the
 # largest value of a curve. All others are closed forms and agree to 1e-6.
 INTEGRATED: dict[str, float] = {
@@ -82,7 +87,8 @@ def reference(module: str, state: dict) -> dict[str, list[float]]:
     Returns:
         For each curve its values, as ``element.value.check.curves`` holds them in the browser.
     """
-    return importlib.import_module(f"ntkbook.live.{module}").reference(state)
+    with enable_x64(True):  # as in the browser
+        return importlib.import_module(f"ntkbook.live.{module}").reference(state)
 
 
 def _text(name):

@@ -4,15 +4,8 @@ const SPLIT = 3.2, SHARED = 1 / 3, WIDTHS = { "256 and wider": 256, "64 and wide
 const KINDS = ["one", "two", "three", "four", "ink", "faint", "faint two", "faint four"]; // the widest first
 const GRID = 50;
 
-function interpolate(x, xs, ys) { // numpy.interp
-  if (x <= xs[0]) return ys[0];
-  for (let i = 1; i < xs.length; i++)
-    if (x <= xs[i]) return ys[i - 1] + ((x - xs[i - 1]) * (ys[i] - ys[i - 1])) / (xs[i] - xs[i - 1]);
-  return ys.at(-1);
-}
-
 // measures.collapse_spread, given logarithms: standard deviation across curves, root mean square over the shared range.
-export function spread(range, x, curves, shifts) {
+export function spread({ interpolate, range }, x, curves, shifts) {
   const start = x[0] + Math.max(...shifts), end = x.at(-1) + Math.min(...shifts);
   const variances = range(start, end, GRID).map((at) => {
     const values = curves.map((y, i) => interpolate(at - shifts[i], x, y));
@@ -31,7 +24,7 @@ export function render(element, start, kit) {
     const curves = change.map((row) => row.filter((_, i) => part(alpha[i])).map(Math.log));
     const lost = Math.log(n.at(-1) / n[0]) / (x.at(-1) - x[0]);
     return exponents.filter((a) => 1 - a * lost >= SHARED)
-      .map((a) => spread(kit.range, x, curves, n.map((m) => a * Math.log(m))));
+      .map((a) => spread(kit, x, curves, n.map((m) => a * Math.log(m))));
   }
 
   kit.live(element, "alpha_dial", start, {

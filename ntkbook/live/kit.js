@@ -195,6 +195,14 @@ export const dot = (a, b) => { let s = 0; for (let i = 0; i < a.length; i++) s +
 
 export const range = (min, max, count) => Array.from({ length: count }, (_, i) => min + ((max - min) * i) / (count - 1));
 
+export function interpolate(x, xs, ys) { // numpy.interp
+  let low = 0, high = xs.length - 1;
+  if (x <= xs[0]) return ys[0];
+  if (x >= xs[high]) return ys[high];
+  while (high - low > 1) { const i = (low + high) >> 1; if (xs[i] <= x) low = i; else high = i; }
+  return ys[low] + ((ys[high] - ys[low]) * (x - xs[low])) / (xs[high] - xs[low]);
+}
+
 // One step of the classical Runge-Kutta method for y' = slope(y), y an array of numbers.
 export function rungeKutta(slope, y, h) {
   const plus = (k, c) => y.map((v, i) => v + c * h * k[i]);

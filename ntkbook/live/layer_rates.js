@@ -34,13 +34,6 @@ export function path(rates, sigma, s, kit) {
   };
 }
 
-function interpolate(x, xs, ys) {
-  let i = xs.findIndex((v) => v > x);
-  if (i < 0) return ys.at(-1);
-  if (i === 0) return ys[0];
-  return ys[i - 1] + ((ys[i] - ys[i - 1]) * (x - xs[i - 1])) / (xs[i] - xs[i - 1]);
-}
-
 const plain = (v, digits = 2) => String(Number(v.toPrecision(digits)));
 
 export function render(element, start, kit) {
@@ -62,7 +55,7 @@ export function render(element, start, kit) {
       const mean = sum(exponents) / layers, rates = exponents.map((e) => 10 ** (e - mean));
       const curves = path(rates, sigma, s, kit), [half] = curves.half;
       const time = moment * half, end = 1.6 * half;
-      const now = ["loss", "plain", "driving"].map((name) => interpolate(time, curves.t, curves[name]));
+      const now = ["loss", "plain", "driving"].map((name) => kit.interpolate(time, curves.t, curves[name]));
       const t = [...curves.t, Math.max(end, curves.t.at(-1))], drawn = (name) => [...curves[name], curves[name].at(-1)];
 
       clocks.axes({

@@ -10,13 +10,6 @@ function clock(c0, s, L, kit) {
   return { logits, times: states.map(([, t]) => t) };
 }
 
-function interpolate(x, xs, ys) {
-  let low = 0, high = xs.length - 1;
-  if (x >= xs[high]) return ys[high];
-  while (high - low > 1) { const i = (low + high) >> 1; if (xs[i] <= x) low = i; else high = i; }
-  return ys[low] + ((ys[high] - ys[low]) * (x - xs[low])) / (xs[high] - xs[low]);
-}
-
 function pairs(c, L) {
   const u = c.map((v) => v ** (2 / L)), b = [...u, ...Array(DIM - u.length).fill(0)];
   return u.map((ua) => b.map((ub) => { let k = 0; for (let l = 1; l <= L; l++) k += ua ** (L - l) * ub ** (l - 1); return k; }));
@@ -27,8 +20,8 @@ const trace = (k) => k[0].map((_, b) => k.reduce((sum, row) => sum + row[b], 0))
 export function modes({ s1, second, third, log10_sigma, layers: L, uneven }, kit) {
   const s = [s1, s1 * second, s1 * second * third], sigma = 10 ** log10_sigma;
   const c0 = s.map((_, a) => (sigma * (1 - a * uneven)) ** L), clocks = s.map((v, a) => clock(c0[a], v, L, kit));
-  const at = (t) => s.map((v, a) => v / (1 + Math.exp(-interpolate(t, clocks[a].times, clocks[a].logits))));
-  const reach = (a, logit) => interpolate(logit, clocks[a].logits, clocks[a].times);
+  const at = (t) => s.map((v, a) => v / (1 + Math.exp(-kit.interpolate(t, clocks[a].times, clocks[a].logits))));
+  const reach = (a, logit) => kit.interpolate(logit, clocks[a].logits, clocks[a].times);
   const t = kit.range(0, Math.max(...s.map((_, a) => reach(a, LAST))), POINTS), c = t.map(at);
   const last = pairs(s, L), half = s.map((_, a) => reach(a, 0));
   const cosine = (a, b) => kit.dot(a, b) / Math.sqrt(kit.dot(a, a) * kit.dot(b, b));

@@ -4,6 +4,7 @@ import numpy as np
 
 from ntkbook import _checks
 from ntkbook.live import LiveFigure
+from ntkbook.theory import deep_linear_amplitude, deep_linear_time
 
 DIM = 30  # inputs
 SIZES = tuple(i / 4 for i in range(4, 17))  # of s_1
@@ -60,42 +61,6 @@ def several_outputs(
     )
 
 
-def elapsed(c: float | np.ndarray, s: float, L: int) -> float | np.ndarray:
-    """An antiderivative of ``1 / (L c**(2 - 2/L) (s - c))``: time, up to a constant.
-
-    Example:
-        >>> print((elapsed(0.5, 1.0, 2) - elapsed(0.01, 1.0, 2)).round(4))
-        2.2976
-    """
-    x = c / s
-    if L == 2:
-        total = np.log(x / (1 - x)) / 2
-    elif L == 3:  # of 1 / (u^2 (1 - u^3)), u = x^(1/3)
-        u = x ** (1 / 3)
-        angle = np.arctan((2 * u + 1) / 3**0.5) / 3**0.5
-        total = -1 / u - np.log(1 - u) / 3 + np.log(u**2 + u + 1) / 6 - angle
-    else:  # of 1 / (u^3 (1 - u^4))
-        u = x**0.25
-        total = -1 / (2 * u**2) + np.arctanh(u**2) / 2
-    return total / s ** (2 - 2 / L)
-
-
-def amplitude(t: np.ndarray, c0: float, s: float, L: int) -> np.ndarray:
-    """What is learned of a mode at times t, from c0: bisection of :func:`elapsed` in the logit.
-
-    Example:
-        >>> amplitude(np.array([0.0, 30.0]), 0.01, 1.0, 2).round(3)
-        array([0.01, 1.  ])
-    """
-    low, high = np.full_like(t, np.log(c0 / (s - c0))), np.full_like(t, 25.0)
-    start = elapsed(c0, s, L)
-    for _ in range(60):
-        middle = (low + high) / 2
-        early = elapsed(s / (1 + np.exp(-middle)), s, L) - start < t
-        low, high = np.where(early, middle, low), np.where(early, high, middle)
-    return s / (1 + np.exp(-low))
-
-
 def pairs(c: np.ndarray, L: int, dim: int = DIM) -> np.ndarray:
     """The kernel's value on every pair of an output mode and an input mode.
 
@@ -138,11 +103,12 @@ def reference(state: dict) -> dict[str, list[float]]:
 
     def reach(odds):
         """Times at which the modes have a given logit."""
-        return [elapsed(v / (1 + np.exp(-odds)), v, L) - elapsed(c, v, L) for c, v in starts]
+        logistic = 1 / (1 + np.exp(-odds))
+        return [float(deep_linear_time(v * logistic, c, v, L)) for c, v in starts]
 
     t, half = np.linspace(0, max(reach(LAST)), POINTS), reach(0.0)
     c, first = (
-        np.stack([amplitude(when, *start, L) for start in starts], -1)
+        np.stack([deep_linear_amplitude(when, *start, L) for start in starts], -1)
         for when in (t, np.array([min(half)]))
     )
     k, last = pairs(c, L), pairs(s, L)

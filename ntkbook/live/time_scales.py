@@ -4,6 +4,7 @@ import numpy as np
 
 from ntkbook import _checks
 from ntkbook.live import LiveFigure
+from ntkbook.theory import deep_linear_time
 
 DIM, WIDTH = 30, 50
 EXPONENTS = tuple(range(-8, 0))  # of sigma, to base 2
@@ -53,18 +54,6 @@ def time_scales(
     )
 
 
-def elapsed(u: float | np.ndarray, L: int) -> float | np.ndarray:
-    """An antiderivative of 1 / (u^(L - 1) (1 - u^L)): the time, in units of s^(2/L - 2)."""
-    total = np.log(u) if L == 2 else -(u ** (2 - L)) / (L - 2)
-    total = total - np.log1p(-u) / L
-    for k in range(1, L):  # the poles of u / (1 - u^L) at the other roots of unity
-        turn = 2 * np.pi * k / L
-        real, imaginary = 1 - u * np.cos(turn), u * np.sin(turn)
-        size, angle = np.log(np.hypot(real, imaginary)), np.arctan2(imaginary, real)
-        total = total - (np.cos(2 * turn) * size - np.sin(2 * turn) * angle) / L
-    return total
-
-
 def typical(L: int, sigma: float, s: float) -> dict[str, np.ndarray]:
     """A network whose growing mode is balanced from the start.
 
@@ -83,28 +72,27 @@ def typical(L: int, sigma: float, s: float) -> dict[str, np.ndarray]:
         >>> print(typical(L=3, sigma=0.1, s=1.0)["t"][0])
         0.0
     """
-    unit, first = s ** (1 / L), START[L] * sigma
-    odds = [np.log(x / (1 - x)) for x in ((first / unit) ** L, LAST)]
+    start = (START[L] * sigma) ** L
+    odds = [np.log(x / (1 - x)) for x in (start / s, LAST)]
     size = 1 / (1 + np.exp(-np.linspace(*odds, POINTS)))
-    u = size ** (1 / L)
 
-    def when(u):
-        return (elapsed(u, L) - elapsed(first / unit, L)) * s ** (2 / L - 2)
+    def when(size):
+        return np.array(deep_linear_time(s * size, start, s, L))
 
     across, share = (DIM - 1) / DIM, WIDTH / DIM
     rest = WIDTH * across * (DIM + WIDTH) / DIM
-    omega = share + (u * unit / sigma) ** 2 - START[L] ** 2  # |W beta|^2 / sigma^2
+    omega = share + (s * size) ** (2 / L) / sigma**2 - START[L] ** 2  # |W beta|^2 / sigma^2
     gap = TURNED**-2 - 1
     turned = (across + np.sqrt(across**2 + gap * rest)) / gap - share + START[L] ** 2
-    turned = sigma * turned**0.5 / unit
-    t = when(u)
+    turned = sigma**L * turned ** (L / 2) / s
+    t = when(size)
     t[0] = 0.0  # not what rounding leaves
     return {
         "t": t,
         "loss": (1 - size) ** 2,
         "cosine": omega / np.sqrt(omega**2 + 2 * across * omega + rest),
         "kernel": size ** (2 - 2 / L),
-        "times": np.array([when(HALF ** (1 / L)), when(turned) if turned < 1 else -1.0]),
+        "times": np.array([when(HALF), when(turned) if turned < 1 else -1.0]),
     }
 
 

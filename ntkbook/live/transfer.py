@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ntkbook import _checks
+from ntkbook import _checks, theory
 from ntkbook.live import LiveFigure
 
 DIM = 60
@@ -48,38 +48,13 @@ def transfer(
     )
 
 
-def curve(P: np.ndarray, spike: float, overlap: float, ridge: float) -> np.ndarray:
-    """Mean test error of kernel ridge regression, as :func:`ntkbook.theory.transfer_error`.
-
-    Args:
-        P: numbers of examples, shape (N,).
-        spike: A.
-        overlap: cosine of the two tasks.
-        ridge: added to the diagonal of the kernel matrix.
-
-    Returns:
-        Shape (N,).
-
-    Example:
-        >>> curve(np.array([30.0]), spike=1.0, overlap=0.8, ridge=1.0).round(4)
-        array([0.3305])
-    """
-    P = np.asarray(P, dtype=float)
-    kappa = np.full(P.shape, ridge + DIM + spike)
-    for _ in range(61):  # Newton from above; the last pass leaves kappa where it is
-        along, across = (1 + spike) * P + kappa, P + kappa
-        share = (1 + spike) / along + (DIM - 1) / across
-        rest = ridge + kappa**2 * ((1 + spike) / along**2 + (DIM - 1) / across**2)
-        error = kappa**3 / rest * (overlap**2 / along**2 + (1 - overlap**2) / across**2)
-        excess = np.maximum(kappa - ridge - kappa * share, 0.0)
-        kappa = kappa * rest / (excess + rest)
-    return error
-
-
 def reference(state: dict) -> dict[str, list[float]]:
     """Both learning curves for the state of the controls, and their values at the chosen P."""
-    P = np.arange(POINTS + 1)
-    task = (state["overlap"], 10.0 ** state["log10_ridge"])
-    turned, isotropic = curve(P, SPIKES[state["spike"]], *task), curve(P, 0.0, *task)
+    P = np.arange(POINTS + 1.0)
+    task = {"overlap": state["overlap"], "D": DIM, "ridge": 10.0 ** state["log10_ridge"]}
+    turned, isotropic = (
+        theory.transfer_error(P, spike=spike, **task).tolist()
+        for spike in (SPIKES[state["spike"]], 0.0)
+    )
     chosen = [turned[state["points"]], isotropic[state["points"]]]
-    return {"turned": turned.tolist(), "isotropic": isotropic.tolist(), "chosen": chosen}
+    return {"turned": turned, "isotropic": isotropic, "chosen": chosen}
