@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from ntkbook import data, measures, phase_diagram
+from ntkbook.claims import ClaimError, claim
 from ntkbook.phase_diagram import ALPHAS, TIMES, Diagram, collect, point, sweep, task
 
 ONE = {"widths": (16,), "alphas": (0.1, 10.0), "seeds": 2}
@@ -124,3 +125,22 @@ def test_the_kept_grid_collapses():
         for exponent in (0.0, 0.5)
     )
     assert scaled < 0.2 * raw
+
+
+@pytest.mark.parametrize(("readout", "holds"), [(0.5, True), (1.0, False)])
+def test_the_wrong_readout_fails_the_claim_on_alpha_star(readout, holds):
+    """By the identity above, a point of the grid at alpha is the wrong readout's at more."""
+    kept = phase_diagram.load()
+    wide = kept.widths >= 64
+    x, change = np.log(kept.alphas), np.log(kept.kernel_change[wide, ..., -1].swapaxes(1, 2))
+    star = np.exp(measures.first_time(x.astype("f"), jax.numpy.asarray(change), 0.0))
+    star = star * kept.widths[wide, None] ** (readout - 0.5)
+    fit = measures.fit_exponent(kept.widths[wide], star.T)
+    tolerance = 3 * (fit.high - fit.low) / 3.92 + np.log(1 + 64**-0.5) / np.log(2048 / 64)
+    state = lambda: claim("star", "alpha* falls as n^(-1/2)", measured=fit.slope, expected=-0.5,
+                          tolerance=tolerance, source="Geiger et al. (2020)")  # fmt: skip
+    if holds:
+        state()
+    else:
+        with pytest.raises(ClaimError, match=r"alpha\* falls"):
+            state()
