@@ -24,7 +24,7 @@ from jaxtyping import Array, Float
 
 from ntkbook import _checks
 
-Scalars = float | Float[Array, "..."]
+Scalars = float | Float[Array | np.ndarray, "..."]
 
 _einsum = partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
 
