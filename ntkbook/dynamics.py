@@ -381,6 +381,43 @@ def choose_method(
     return _choose(problem, _times((0.0,), t_max, stop, None)[-1], stop)
 
 
+def small_start_rate(
+    x: Float[Array, "p ..."], y: Float[Array, "p c"] | Float[Array, " p"]
+) -> float:
+    """A step of gradient descent for a network that starts small and grows to fit ``y``.
+
+    ``.1 / max(|x^T y / P|, sqrt(lambda_max(x^T x / P)))``: the first is the rate at which the
+    outputs of two small layers grow, the second bounds the curvature of their sum of squares as
+    they fit targets of size one. With ``x`` whitened and such targets it is about .1.
+
+    Args:
+        x: training inputs; all axes but the first count as one.
+        y: targets, (P,) or (P, C).
+
+    Returns:
+        The learning rate, for ``train(..., method="gd")``.
+
+    Raises:
+        ValueError: a shape or value is wrong, or ``x`` is zero.
+        TypeError: an array is not floating.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> print(small_start_rate(2 * jnp.eye(4), jnp.array([1.0, -1.0, 1.0, -1.0])))
+        0.1
+    """
+    x = np.asarray(_checks.floats("x", x, shape=("P", "D", "...")), float)
+    x = x.reshape(len(x), -1)
+    y = np.asarray(_checks.floats("y", y, shape=("P", "C") if np.ndim(y) == 2 else ("P",)), float)
+    if len(x) != len(y):
+        raise ValueError(f"x has {len(x)} rows and y {len(y)}; expected as many")
+    if not x.any():
+        raise ValueError("x is zero; expected inputs that tell examples apart")
+    drive = np.linalg.norm(x.T @ y.reshape(len(y), -1) / len(y), 2)
+    spread = np.linalg.norm(x, 2) / math.sqrt(len(x))  # sqrt of the largest eigenvalue
+    return 0.1 / float(max(drive, spread))
+
+
 class _Arrays(NamedTuple):
     params: PyTree
     x: Array

@@ -6,15 +6,16 @@ Training is gradient flow on (1/2P) sum (f - y)^2, so df/dt = -(1/P) K (f - y). 
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from ntkbook import _checks
 from ntkbook.infinite import InfiniteKernels
+from ntkbook.kernels import Apply, empirical_ntk
 
 _dot = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
 
@@ -91,6 +92,55 @@ def kernel_regression(
     )
     change = back(_dot(k_test, dual))
     return change if f_test is None else _like("f_test", f_test, change) + change
+
+
+def ntk_regression(
+    apply: Apply,
+    params: PyTree,
+    x: Float[Array, "p ..."],
+    y: Float[Array, "p ..."],
+    x_test: Float[Array, "t ..."],
+    *,
+    output: Literal["full", "trace"] = "trace",
+    weights: PyTree | None = None,
+    ridge: float = 0.0,
+) -> Float[Array, "t ..."]:
+    """Predictions of kernel regression with a network's own tangent kernel.
+
+    With the parameters at the end of training and the outputs reached there as targets, it is what
+    a network would be whose kernel had its final shape before its outputs moved.
+
+    Args:
+        apply: the network, ``apply(params, x)`` with result (N, C).
+        params: where the kernel is taken.
+        x: training inputs, one row an example.
+        y: targets, (P,) or (P, C): the labels, or the network's outputs on ``x``.
+        x_test: test inputs.
+        output: which kernel, ``"trace"`` (one for all outputs) or ``"full"``; see
+            :func:`ntkbook.kernels.empirical_ntk`.
+        weights: factors of the kernel's terms, as there.
+        ridge: as in :func:`kernel_regression`.
+
+    Returns:
+        Shape (T,) or (T, C), as ``y``.
+
+    Raises:
+        ValueError: as :func:`kernel_regression` and ``empirical_ntk``.
+        TypeError: as these.
+
+    Source:
+        Atanasov, Bordelon & Pehlevan (2022), eq. (2) and Section 5.
+
+    Example:
+        >>> from ntkbook import networks
+        >>> net = networks.mlp((3, 64, 1), "relu")
+        >>> params, x = net.init(jax.random.key(0)), jax.numpy.eye(3)
+        >>> y = jax.numpy.array([1.0, -1.0, 0.5])
+        >>> print(ntk_regression(net.apply, params, x, y, x[:2]).round(3))
+        [ 1. -1.]
+    """
+    kernel = partial(empirical_ntk, apply, params, output=output, weights=weights)
+    return kernel_regression(kernel(x), y, kernel(x_test, x), ridge=ridge)
 
 
 def kernel_flow(

@@ -513,3 +513,28 @@ def test_steps_are_counted_exactly():
 def test_more_bad_input_is_refused(error, words, options):
     with pytest.raises(error, match=words):
         train(NET.apply, PARAMS, X, Y, **({"t_max": 1.0, "method": "tsit5"} | options))
+
+
+def test_small_start_rate_is_the_smaller_of_two(x64):
+    x = jax.random.normal(jax.random.key(0), (12, 5))
+    y = x @ jnp.arange(5.0)
+    drive = np.linalg.norm(np.asarray(x.T @ y / 12))
+    spread = np.sqrt(np.linalg.eigvalsh(np.asarray(x.T @ x / 12)).max())
+    assert drive > spread
+    np.testing.assert_allclose(dynamics.small_start_rate(x, y), 0.1 / drive, rtol=1e-12)
+    np.testing.assert_allclose(dynamics.small_start_rate(x, 1e-3 * y), 0.1 / spread, rtol=1e-12)
+    images = x[:, :4].reshape(12, 2, 2)
+    assert dynamics.small_start_rate(images, y[:, None]) == dynamics.small_start_rate(x[:, :4], y)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "words"),
+    [
+        (jnp.zeros((3, 2)), jnp.ones(3), "x is zero"),
+        (jnp.ones((3, 2)), jnp.ones(4), "x has 3 rows and y 4"),
+        (jnp.ones((3, 2)), jnp.full(3, jnp.nan), "y holds NaN"),
+    ],
+)
+def test_small_start_rate_refuses(x, y, words):
+    with pytest.raises(ValueError, match=words):
+        dynamics.small_start_rate(x, y)

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from ntkbook import InfiniteKernels, empirical_ntk, infinite_kernels, mlp
-from ntkbook.regression import ensemble, kernel_flow, kernel_regression, linearize
+from ntkbook.regression import (
+    ensemble,
+    kernel_flow,
+    kernel_regression,
+    linearize,
+    ntk_regression,
+)
 
 RNG = np.random.default_rng(0)
 X, XT = RNG.standard_normal((6, 3)), RNG.standard_normal((4, 3))
@@ -169,6 +175,23 @@ def test_targets_may_be_what_a_network_has_learned(x64):
     np.testing.assert_allclose(
         kernel_regression(k, learned.train, kt, f_train=F, f_test=FT), learned.test, rtol=1e-8
     )
+
+
+@pytest.mark.parametrize("output", ["trace", "full"])
+def test_regression_with_a_networks_kernel(x64, output):
+    """Between kernel and solve nothing is lost: weights, output and the order of the points."""
+    net = mlp((5, 32, 2), "erf")
+    params = net.init(jax.random.key(0))
+    x, x_test = (jax.random.normal(jax.random.key(i), (n, 5)) for i, n in ((1, 6), (2, 3)))
+    y, weights = jnp.sin(x[:, :2]), (2.0, 0.5)
+    kernel = lambda a, b: empirical_ntk(net.apply, params, a, b, output=output, weights=weights)
+    wanted = kernel_regression(kernel(x, x), y, kernel(x_test, x), ridge=0.1)
+    found = ntk_regression(
+        net.apply, params, x, y, x_test, output=output, weights=weights, ridge=0.1
+    )
+    np.testing.assert_allclose(found, wanted, rtol=1e-10)
+    plain = ntk_regression(net.apply, params, x, y, x_test, output=output, ridge=0.1)
+    assert abs(plain - wanted).max() > 1e-3  # the weights matter
 
 
 def test_traces_under_jit_vmap_and_grad(x64):
