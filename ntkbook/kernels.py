@@ -1,7 +1,8 @@
 """The empirical neural tangent kernel of any ``apply(params, x)``."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -198,8 +199,12 @@ def ntk_blocks(
     rows: int,
     output: Literal["full", "trace"] = "full",
     weights: PyTree | None = None,
+    devices: Sequence[jax.Device] | None = None,
 ) -> Iterator[tuple[slice, np.ndarray]]:
-    """The tangent kernel in blocks of rows, for a kernel too large for the device's memory.
+    """The tangent kernel in blocks of rows, for a kernel too large for one device's memory.
+
+    Every block is a program of one shape on one device, so its numbers do not depend on how many
+    devices there are.
 
     Args:
         apply: as in :func:`empirical_ntk`.
@@ -209,6 +214,8 @@ def ntk_blocks(
         rows: of each block; the last may have fewer.
         output: ``"full"`` or ``"trace"``.
         weights: as in :func:`empirical_ntk`.
+        devices: where to compute, one block on each at a time, as in ``jax.local_devices()``; by
+            default where the arguments are. Each holds the parameters and ``x2``.
 
     Yields:
         ``(where, block)``: a slice of the rows of ``x1`` and the kernel's rows there, a NumPy
@@ -229,14 +236,27 @@ def ntk_blocks(
         [(slice(0, 4, None), (4, 5)), (slice(4, 5, None), (1, 5))]
     """
     x1, x2 = _checks.points(x1, x2, images=True)
+    if devices is not None and len(devices) == 0:
+        raise ValueError("devices is empty; expected at least one, as in jax.local_devices()")
     n, rows = len(x1), min(_checks.count("rows", rows), len(x1))
-    columns = x1 if x2 is None else x2
-    for start in range(0, n, rows):
-        first = min(start, n - rows)  # the last block is as high as the others: no new compilation
-        block = empirical_ntk(
-            apply, params, x1[first : first + rows], columns, output=output, weights=weights
-        )
-        yield slice(start, first + rows), np.asarray(block[start - first :])
+    held = (params, x1 if x2 is None else x2, weights)
+    places = [held] if devices is None else [jax.device_put(held, d) for d in devices]
+
+    def block(i):
+        first = min(i * rows, n - rows)  # the last is as high as the others: no new compilation
+        x = x1[first : first + rows]
+        x = x if devices is None else jax.device_put(x, devices[i % len(devices)])
+        params, columns, weights = places[i % len(places)]
+        found = empirical_ntk(apply, params, x, columns, output=output, weights=weights)
+        return slice(i * rows, first + rows), found[i * rows - first :]
+
+    started = deque()  # JAX returns before a device has computed: the others can start meanwhile
+    for i in range(math.ceil(n / rows)):
+        started.append(block(i))
+        if len(started) == len(places):
+            where, found = started.popleft()
+            yield where, np.asarray(found)
+    yield from ((where, np.asarray(found)) for where, found in started)
 
 
 def _block_size(block_size, params, outputs):

@@ -9,6 +9,7 @@ PROGRAM = """
     import jax, jax.numpy as jnp, numpy as np
     from jax.sharding import Mesh, NamedSharding, PartitionSpec
     import ntkbook as nb
+    from ntkbook.regression import kernel_regression
 
     assert jax.device_count() == 4
     where = NamedSharding(Mesh(np.array(jax.devices()), "i"), PartitionSpec("i"))
@@ -19,12 +20,27 @@ PROGRAM = """
 
     kernel = lambda x: nb.empirical_ntk(net.apply, params, x, output="trace")
     sharded = kernel(spread)
-    assert len(sharded.sharding.device_set) == 4, sharded.sharding
+    assert {s.data.shape for s in sharded.addressable_shards} == {(2, 8)}  # each holds a quarter
     np.testing.assert_allclose(sharded, kernel(x), rtol=1e-6)
     generic = lambda p, x: net.apply(p, x)
     np.testing.assert_allclose(
         nb.empirical_ntk(generic, params, spread, output="trace"), kernel(x), rtol=1e-5
     )
+
+    one, four = (
+        list(nb.ntk_blocks(net.apply, params, x, rows=3, output="trace", devices=devices))
+        for devices in (None, jax.devices())
+    )
+    assert [rows for rows, _ in four] == [slice(0, 3), slice(3, 6), slice(6, 8)]
+    for (rows, block), (_, other) in zip(one, four, strict=True):
+        np.testing.assert_array_equal(block, other)  # bit for bit
+        np.testing.assert_allclose(block, kernel(x)[rows], rtol=1e-6)
+
+    # regression with a kernel that no device holds as a whole, by products with it
+    ridge = lambda v: sharded @ v + 0.1 * v
+    dual = jax.jit(lambda y: jax.scipy.sparse.linalg.cg(ridge, y, tol=1e-6)[0])(y)
+    wanted = kernel_regression(kernel(x), y, kernel(x), ridge=0.1)
+    np.testing.assert_allclose(sharded @ dual, wanted, atol=1e-4)
 
     infinite = lambda x: nb.infinite_kernels(x, depth=2, activation="relu").ntk
     assert len(infinite(spread).sharding.device_set) == 4

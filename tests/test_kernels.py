@@ -354,5 +354,7 @@ def test_bad_vectors_and_blocks_are_refused():
         ntk_vector_product(NET.apply, PARAMS, X, None, np.ones((2, 1), np.float32))
     with pytest.raises(ValueError, match="rows is 0"):
         next(ntk_blocks(NET.apply, PARAMS, X, rows=0))
+    with pytest.raises(ValueError, match="devices is empty"):
+        next(ntk_blocks(NET.apply, PARAMS, X, rows=1, devices=[]))
     with pytest.raises(ValueError, match="x1 holds NaN"):
         layer_ntks(NET.apply, PARAMS, X * np.nan)
