@@ -20,6 +20,7 @@ from ntkbook.live.empirical_ntk import empirical_ntk as calculator
 from ntkbook.live.function_space import function_space
 from ntkbook.live.infinite_width import infinite_width
 from ntkbook.live.kernel_dynamics import CAP, SHOWN, STEPS, kernel_dynamics
+from ntkbook.live.laptop_to_cluster import laptop_to_cluster
 from ntkbook.live.layer_rates import DIM as RATES_DIM
 from ntkbook.live.layer_rates import layer_rates
 from ntkbook.live.leaving_tangent_space import leaving_tangent_space
@@ -490,3 +491,16 @@ def test_a_network_in_line_follows_the_modes_of_several_outputs(x64, layers, thi
 def test_several_outputs_out_of_range_are_refused(changes):
     with pytest.raises(ValueError, match="expected one of"):
         several_outputs(**changes)
+
+
+def test_costs_of_a_job_are_shared_by_whole_runs():
+    state = laptop_to_cluster(log10_n=2.0, log10_P=3.0, log10_runs=1, log2_devices=2).state
+    found = live.reference("laptop_to_cluster", state)
+    one = live.reference("laptop_to_cluster", state | {"log10_runs": 0})["here"]
+    assert found["here"][:2] == pytest.approx([3 * one[0], 3 * one[1]])  # ten on four devices
+    assert one[0] == pytest.approx(5e-5 + (4 * 64e5 + 6e3 * 10100) / 1e11)
+    assert one[1] == pytest.approx(5e-5 + (2e3 * (6400 + 20200) + 2e6 * 465) / 1e11)
+    assert one[2:] == [4e6, 4 * (6400 + 10100)]
+    assert found["kernel"][8] == pytest.approx(found["here"][1])  # the curve passes the dot
+    with pytest.raises(ValueError, match="expected one of"):
+        laptop_to_cluster(log10_n=2.2)

@@ -113,8 +113,8 @@ def test_a_wrong_command_line_is_refused(tmp_path, capsys, arguments, words):
     assert words in capsys.readouterr().err
 
 
-def job(folder, home, processes, devices, *, pause=0.0):
-    """Start the processes of a job; each has that many virtual devices."""
+def commands(folder, home, processes, devices, *, pause=0.0):
+    """Command line and environment of the processes of a job, with that many virtual devices."""
     (home / "experiment.py").write_text("\n".join(line[4:] for line in EXPERIMENT.splitlines()))
     with socket.socket() as free:
         free.bind(("localhost", 0))
@@ -127,12 +127,42 @@ def job(folder, home, processes, devices, *, pause=0.0):
     command = [sys.executable, "-m", "ntkbook.sweep", str(folder), "experiment:run", *COMMAND]
     shared = ["--coordinator", f"localhost:{port}", "--processes", str(processes)]
     return [
-        subprocess.Popen(
-            command + ([*shared, "--process", str(i)] if processes > 1 else []),
-            env=environment, stderr=subprocess.PIPE, text=True,
-        )
+        (command + ([*shared, "--process", str(i)] if processes > 1 else []), environment)
         for i in range(processes)
-    ]  # fmt: skip
+    ]
+
+
+def job(*where, **options):
+    """Start the processes of a job."""
+    return [
+        subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+        for command, environment in commands(*where, **options)
+    ]
+
+
+def test_slurm_says_who_is_who(tmp_path):
+    """Nothing but SLURM's variables and --distributed: each process does its share."""
+    home = tmp_path / "home"
+    home.mkdir()
+    [(command, environment)] = commands(tmp_path / "runs", home, processes=1, devices=1)
+    slurm = {
+        "SLURM_JOB_ID": str(os.getpid()),  # JAX makes a port of it
+        "SLURM_STEP_NODELIST": "localhost",
+        "SLURM_STEP_NUM_NODES": "1",
+        "SLURM_NTASKS": "2",
+    }
+    started = [
+        subprocess.Popen(
+            [*command, "--distributed"],
+            env=environment | slurm | {"SLURM_PROCID": str(i), "SLURM_LOCALID": str(i)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for i in range(2)
+    ]
+    finish(started)
+    places = [int(np.load(file)["place"]) for file in (tmp_path / "runs").iterdir()]
+    assert sorted(places) == [0] * 6 + [11] * 6  # process 1 has device 1
 
 
 def finish(processes):
