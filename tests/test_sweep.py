@@ -86,7 +86,11 @@ def test_points_that_would_share_a_file_are_refused(tmp_path, values):
         sweep(plain, tmp_path, GRID | {"alpha": values})
 
 
-def test_an_interruption_ends_the_sweep_and_keeps_what_is_done(tmp_path):
+def test_an_interruption_ends_the_sweep_and_keeps_what_is_done(tmp_path, request):
+    # also where the tests run in the background, to which a shell passes no Ctrl-C on
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
+
     def interrupted(width, alpha, seed):
         if seed == 2:
             signal.raise_signal(signal.SIGINT)  # Ctrl-C: Python hands it to the main thread
