@@ -64,8 +64,8 @@ export function render(element, begin, kit) {
       const kernel = [g11 + a, g12, g22 + a].map((v) => v / (g11 + g22 + 2 * a));
       const high = 1.55, wide = (high * (width - 76)) / (340 - 76); // one scale on both axes
       plane.axes({
-        x: [-wide, wide], y: [-high, high], xticks: [-1, 0, 1], yticks: [-1, 0, 1], title: "functions c · x of equal norm in the kernel",
-        xlabel: "c₁, along the larger variance", ylabel: "c₂",
+        x: [-wide, wide], y: [-high, high], xticks: [-1, 0, 1], yticks: [-1, 0, 1], title: "functions w · x of equal norm in the kernel",
+        xlabel: "w₁, along the larger variance", ylabel: "w₂",
       });
       for (const [kind, [x, y], name] of [["two", out.e, "Σβ"], ["three", out.beta, "β"]]) {
         plane.line(kind, [-1.3 * x, 1.3 * x], [-1.3 * y, 1.3 * y]);
