@@ -67,7 +67,7 @@ def step(n: int, p: int, seeds: int = 1) -> Program:
 
 
 def kernel(n: int, p: int) -> Program:
-    """The tangent kernel of the network of :func:`step` on its training points.
+    """The tangent kernel of :func:`ntkbook.costs.step`'s network on its training points.
 
     Args:
         n: width of both hidden layers.
