@@ -128,8 +128,11 @@ class Costs(NamedTuple):
     machine: str
 
 
-def load() -> Costs:
-    """Read the costs that the book keeps, measured on one core of an x86 server.
+def load(file: str | Path | None = None) -> Costs:
+    """Read costs, by default those that the book keeps, measured on one core of an x86 server.
+
+    Args:
+        file: what :func:`ntkbook.costs.main` wrote.
 
     Returns:
         The costs.
@@ -138,7 +141,8 @@ def load() -> Costs:
         >>> load().kernel[256, 256].operations
         220069888.0
     """
-    kept = json.loads((resources.files("ntkbook") / "results" / "costs.json").read_text())
+    kept = Path(file) if file else resources.files("ntkbook") / "results" / "costs.json"
+    kept = json.loads(kept.read_text())
     grid = lambda rows: {(n, p): Cost(*cost) for n, p, *cost in rows}
     seeds = {count: Cost(*cost) for count, *cost in kept["seeds"]}
     return Costs(grid(kept["step"]), grid(kept["kernel"]), seeds, kept["machine"])

@@ -12,6 +12,7 @@ import itertools
 import os
 import queue
 import sys
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -88,6 +89,8 @@ def save(file: Path, arrays: Mapping[str, Any]) -> None:
     try:
         with partial.open("wb") as stream:
             np.savez_compressed(stream, **arrays)
+            stream.flush()
+            os.fsync(stream.fileno())  # else a machine that goes down may leave the name alone
         partial.replace(file)
     except BaseException:
         partial.unlink(missing_ok=True)
@@ -102,7 +105,7 @@ def _plan(folder, grid):
         raise ValueError(
             "two points of the grid would share a file; give values that %g tells apart"
         )
-    missing = np.array([not file.exists() for file in files])
+    missing = np.array([not zipfile.is_zipfile(file) for file in files])  # absent, or cut short
     if jax.process_count() > 1:  # another process may look a moment later, and see more
         missing = np.asarray(multihost_utils.broadcast_one_to_all(missing))
     mine = np.flatnonzero(missing)[jax.process_index() :: jax.process_count()]

@@ -58,6 +58,8 @@ def test_measuring_writes_what_is_loaded(tmp_path, monkeypatch):
     costs.main([str(tmp_path / "costs.json")])
     kept = json.loads((tmp_path / "costs.json").read_text())
     assert [row[:2] for row in kept["step"]] == [[2, 4], [4, 2]]
+    loaded = costs.load(tmp_path / "costs.json")
+    assert set(loaded.kernel) == {(2, 4), (4, 2)} and loaded.seeds[2].seconds > 0
     assert [len(row) for row in kept["kernel"] + kept["seeds"]] == [4, 4, 3]
     with pytest.raises(SystemExit, match="usage"):
         costs.main([])

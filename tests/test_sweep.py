@@ -56,6 +56,15 @@ def test_only_what_is_missing_is_computed(tmp_path):
     assert calls == [{"width": 8, "alpha": 10.0, "seed": 1}]
 
 
+def test_a_file_that_was_cut_short_is_computed_again(tmp_path):
+    sweep(plain, tmp_path, GRID)
+    torn = path(tmp_path, width=16, alpha=0.1, seed=0)
+    torn.write_bytes(torn.read_bytes()[:-10])
+    sweep(plain, tmp_path, GRID)
+    with np.load(torn) as mended:
+        np.testing.assert_array_equal(mended["y"], plain(16, 0.1, 0).y)
+
+
 def test_a_point_that_fails_does_not_take_others_with_it(tmp_path):
     def broken(width, alpha, seed):
         if seed == 1:

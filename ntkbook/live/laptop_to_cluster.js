@@ -39,18 +39,18 @@ export function render(element, start, kit) {
       const xticks = [[10, "10"], [1e3, "1,000"], [1e5, "100,000"]];
       const axes = { x, xlog: true, ylog: true, xticks, xlabel: "points P" };
       time.axes({
-        ...axes, y: [1e-5, 1e11], ylabel: "time of all runs", corner: "tl",
-        yticks: [[1e-3, "1 ms"], [1, "1 s"], [3600, "1 h"], [2.6e6, "month"], [3.15e9, "100 years"]],
+        ...axes, y: [1e-5, 1e13], ylabel: "time of all runs", corner: "tl",
+        yticks: [[1e-3, "1 ms"], [1, "1 s"], [3600, "1 h"], [8.64e4, "1 day"], [3.15e7, "1 year"]],
         legend: [["one", "a step of training"], ["two", "the kernel"]],
       });
-      time.line("faint", [at, at], [1e-5, 1e11]);
+      time.line("faint", [at, at], [1e-5, 1e9]);
       time.line("one", q, curves.step);
       time.line("two", q, curves.kernel);
       time.dots("one", [at], [step], 6);
       time.dots("two", [at], [kernel], 6);
 
       memory.axes({
-        ...axes, y: [100, 1e14], ylabel: "memory of one", corner: "tl",
+        ...axes, y: [100, 1e19], ylabel: "memory of one", corner: "tl",
         yticks: [[1e3, "1 kB"], [1e6, "1 MB"], [1e9, "1 GB"], [1e12, "1 TB"]],
         legend: [["two", "the kernel"], ["three", "the weights"], ["faint", "80 GB, a large GPU"]],
       });
