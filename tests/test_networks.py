@@ -208,6 +208,35 @@ def test_wide_resnet_is_homogeneous_and_residual(x64):
     np.testing.assert_allclose(net.apply(off, x), g.mean((1, 2)) @ off[-1].w, rtol=1e-10)
 
 
+@pytest.mark.parametrize("kernel_size, stride, size", [(3, 1, 7), (3, 2, 7), (1, 2, 8), (4, 3, 8)])
+def test_derivatives_of_a_convolution_are_xlas_own(kernel_size, stride, size):
+    """They are computed another way, which is faster on a CPU."""
+    keys = jax.random.split(jax.random.key(0), 4)
+    g, dg = (jax.random.normal(key, (2, size, size + 1, 3)) for key in keys[:2])
+    w, dw = (jax.random.normal(key, (kernel_size, kernel_size, 3, 5)) for key in keys[2:])
+
+    def ours(g, w):
+        return jnp.sin(networks._convolve(g, w, stride))
+
+    def plain(g, w):
+        dimensions = ("NHWC", "HWIO", "NHWC")
+        return jnp.sin(
+            jax.lax.conv_general_dilated(
+                g, w, (stride, stride), "SAME", dimension_numbers=dimensions
+            )
+        )
+
+    def derivatives(f):
+        z, forward = jax.jvp(f, (g, w), (dg, dw))
+        of_both = jax.grad(lambda g, w: (f(g, w) ** 2).sum(), argnums=(0, 1))
+        curved = jax.jvp(of_both, (g, w), (dg, dw))[1]
+        each = jax.vmap(jax.grad(lambda g, w: f(g[None], w).sum(), argnums=1), (0, None))(g, w)
+        return z, forward, *of_both(g, w), *curved, each
+
+    for mine, xlas in zip(derivatives(ours), derivatives(plain), strict=True):
+        np.testing.assert_allclose(mine, xlas, rtol=1e-4, atol=1e-4 * abs(xlas).max())
+
+
 @pytest.mark.parametrize(
     "error, words, make",
     [
