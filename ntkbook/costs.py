@@ -26,6 +26,7 @@ SIZES = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096)  # P, at n = POINT
 POINT = 256
 SEEDS = (1, 4, 16, 64, 256)  # networks at once, at n = P = SMALL
 SMALL = 32
+KEPT = {"cpu": "costs.json", "gpu": "costs_gpu.json"}
 Program = tuple[Callable, Any]
 
 
@@ -146,11 +147,12 @@ class Costs(NamedTuple):
     machine: str
 
 
-def load(file: str | Path | None = None) -> Costs:
-    """Read costs, by default those that the book keeps, measured on one core of an x86 server.
+def load(file: str | Path = "cpu") -> Costs:
+    """Read costs: those that the book keeps, or your own.
 
     Args:
-        file: what :func:`ntkbook.costs.main` wrote.
+        file: what :func:`ntkbook.costs.main` wrote; or ``"cpu"``, kept, of one core of an x86
+            server; or ``"gpu"``, kept, some of the same sizes on an NVIDIA H100.
 
     Returns:
         The costs.
@@ -159,8 +161,8 @@ def load(file: str | Path | None = None) -> Costs:
         >>> load().kernel[256, 256].operations
         220069888.0
     """
-    kept = Path(file) if file else resources.files("ntkbook") / "results" / "costs.json"
-    kept = json.loads(kept.read_text())
+    results = resources.files("ntkbook") / "results"
+    kept = json.loads((results / KEPT[file] if file in KEPT else Path(file)).read_text())
     grid = lambda rows: {(n, p): Cost(*cost) for n, p, *cost in rows}
     seeds = {count: Cost(*cost) for count, *cost in kept["seeds"]}
     return Costs(grid(kept["step"]), grid(kept["kernel"]), seeds, kept["machine"])

@@ -50,6 +50,15 @@ def test_the_kept_costs_hold_the_grid():
     assert "jax" in kept.machine
 
 
+def test_the_costs_kept_of_a_gpu_are_of_the_same_programs():
+    core, gpu = costs.load("cpu"), costs.load("gpu")
+    assert "NVIDIA" in gpu.machine and set(gpu.seeds) == set(core.seeds)
+    for name in ("step", "kernel"):
+        ours, theirs = getattr(core, name), getattr(gpu, name)
+        assert {(8, 256), (256, 4096), (4096, 256)} <= set(theirs) <= set(ours)
+        assert all(theirs[size].operations == ours[size].operations for size in theirs)
+
+
 def test_measuring_writes_what_is_loaded(tmp_path, monkeypatch):
     for name in ("WIDTHS", "SIZES", "SEEDS"):
         monkeypatch.setattr(costs, name, (2,))
