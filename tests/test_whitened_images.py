@@ -1,6 +1,7 @@
 import re
 from pathlib import Path
 
+import jax
 import matplotlib
 import numpy as np
 import pytest
@@ -39,7 +40,8 @@ def test_full_scale_runs_at_a_reduced_size(monkeypatch, chapter):
     """The chapter's cell for full scale, on synthetic images of the shapes of the real ones."""
     shapes = {"mnist": (28, 28, 1), "cifar10": (32, 32, 3)}
     monkeypatch.setattr(data, "load", lambda name, download: fake(200, shapes[name]))
-    found = dict(chapter["at_full_scale"](P=20, n=30, seeds=2))
+    with jax.numpy_rank_promotion("allow"):
+        found = dict(chapter["at_full_scale"](P=20, n=30, seeds=2))
     assert set(found) == set(shapes)
     for big in found.values():
         assert big.error.shape == (1, 2, 2) and np.isfinite(big.error).all()
