@@ -99,7 +99,7 @@ export function render(element, begin, kit) {
         for (let p = 0; p < POINTS; p++) {
           if (z[i][p] <= 0) continue;
           const r = room * Math.max(0.25, Math.sqrt(z[i][p] / most));
-          units.dots(a[i] > 0 ? "one" : "four", [p], [row], Math.min(6, r));
+          units.dots(a[i] > 0 ? "one" : "two", [p], [row], Math.min(6, r));
         }
       });
       const { loss, own, other } = curves[now];
