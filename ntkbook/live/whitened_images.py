@@ -44,9 +44,9 @@ def whitened_images(
         "Above, against time: the loss, the size of the tangent kernel and its alignment with the "
         "labels, in units of the largest alignment of a linear network. Below, a dot for each "
         "unit (row) and training point (column) where the unit is active, larger for a larger "
-        "activity, filled for a positive readout. At first dots are everywhere. Then units with a positive readout lose the "
-        "points of the negative class, and the others those of the positive class, while the "
-        "loss is still at its start.",
+        "activity, filled for a positive readout. At first dots are everywhere. Then filled ones "
+        "vanish from the negative class, and hollow ones from the positive class, while the loss "
+        "is still at its start.",
     )
 
 
