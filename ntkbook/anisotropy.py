@@ -156,7 +156,7 @@ def two_sides(
     spectrum = 1 / jnp.arange(1.0, d + 1)
     x = data.gaussian_inputs(points, p + tests, d, spectrum=spectrum)
     x, x_test = x[:p], x[p:]
-    u, s, _ = jnp.linalg.svd(x - x.mean(0), full_matrices=False)
+    u, s, _ = jnp.linalg.svd(x - x.mean(0)[None], full_matrices=False)
     rank = min(p - 1, d)
     z = jax.random.normal(teacher, (rank,), x.dtype)
     y = jnp.sign(u[:, :rank] @ (z * (s[:rank] / s[0]) ** h))
@@ -234,7 +234,8 @@ def follow(
         Atanasov, Bordelon & Pehlevan (2022), Section 5 and Figure 4.
 
     Example:
-        >>> net, keys = mlp((50, 20, 1), parametrization="standard"), jax.random.split(jax.random.key(0))
+        >>> net = mlp((50, 20, 1), parametrization="standard")
+        >>> keys = jax.random.split(jax.random.key(0))
         >>> tasks = stack([two_sides(key, 0.0, 1.0) for key in keys])
         >>> follow(net, tasks, keys, 0.1).final.shape
         (2,)
@@ -338,9 +339,7 @@ def load() -> Kept:
         return Kept(**{name: array.astype(float) for name, array in np.load(file).items()})
 
 
-def main(
-    file: str, tilts=TILTS, powers=POWERS, sigmas=SIGMAS, draws=DRAWS
-) -> None:
+def main(file: str, tilts=TILTS, powers=POWERS, sigmas=SIGMAS, draws=DRAWS) -> None:
     """Compute what is kept, in float64.
 
     Args:
@@ -357,7 +356,9 @@ def main(
                 for sigma in sigmas:
                     followed, cosines = setting(g, h, sigma, draws)
                     for name in kept:
-                        kept[name].append(getattr(followed if name in Followed._fields else cosines, name))
+                        kept[name].append(
+                            getattr(followed if name in Followed._fields else cosines, name)
+                        )
     shape = len(tilts), len(powers), len(sigmas), draws
     arrays = {name: np.reshape(values, shape) for name, values in kept.items()}
     for name in PullCosines._fields:
