@@ -68,7 +68,7 @@ export function render(element, begin, kit) {
       const plain = kernel(out.theta[now], out.theta[now].map(() => 1)), own = kernel(out.theta[now], out.rates[now]);
       const high = 1.3, wide = (high * (width - 76)) / (340 - 76); // one scale on both axes
       plane.axes({
-        x: [-wide, wide], y: [-high, high], xticks: [-1, 0, 1], yticks: [-1, 0, 1], title: "functions w · x: the path, and equal norm in two kernels",
+        x: [-wide, wide], y: [-high, high], xticks: [-1, 0, 1], yticks: [-1, 0, 1], title: "functions w · x: path and two kernels",
         xlabel: "w₁", ylabel: "w₂", legend: [["one", "plain"], ["two", "with rates"]], corner: "tl",
       });
       plane.line("faint", [0, 1.2], [0, 1.2]);
