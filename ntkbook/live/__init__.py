@@ -29,6 +29,7 @@ INTEGRATED: dict[str, float] = {
     "balance": 1e-3,
     "layer_rates": 1e-3,
     "several_outputs": 1e-3,
+    "depth_and_classes": 1e-3,
 }
 
 _counter = itertools.count()
