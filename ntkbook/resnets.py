@@ -43,14 +43,15 @@ class Task(NamedTuple):
         y: their targets, +1 or -1.
         x_test: test images, through the same map.
         y_test: their targets.
-        seen: what of the centred targets is linear in mean patches, see :func:`patch_means`.
+        basis: of what is linear in the mean patches of the training images, see
+            :func:`patch_means`; orthonormal columns without their means.
     """
 
     x: Float[Array, "p h w c"]
     y: Float[Array, " p"]
     x_test: Float[Array, "t h w c"]
     y_test: Float[Array, " t"]
-    seen: Float[Array, " p"]
+    basis: Float[np.ndarray, "p k"]
 
 
 class Trained(NamedTuple):
@@ -62,7 +63,9 @@ class Trained(NamedTuple):
         norm: Frobenius norm of the tangent kernel of the training points.
         aligned: its alignment with the targets.
         centred: the same after centring both.
-        seen: the alignment of the centred kernel with ``Task.seen``.
+        seen: the alignment of the centred kernel with what of the targets ``Task.basis`` spans.
+        linear: Frobenius norm of the centred kernel between the vectors of ``Task.basis``, over
+            its own.
         turned: Frobenius cosine of the centred kernel with the last one.
         outputs: of the trained network.
         by_final: regression of the trained outputs with the last kernel.
@@ -77,6 +80,7 @@ class Trained(NamedTuple):
     aligned: Float[np.ndarray, " rows"]
     centred: Float[np.ndarray, " rows"]
     seen: Float[np.ndarray, " rows"]
+    linear: Float[np.ndarray, " rows"]
     turned: Float[np.ndarray, " rows"]
     outputs: Float[np.ndarray, " t"]
     by_final: Float[np.ndarray, " t"]
@@ -158,11 +162,9 @@ def task(
     shape = (-1, size, size, channels)
     x, x_test = white(flat(learn.x)).reshape(shape), white(flat(test.x[:tests])).reshape(shape)
     means = patch_means(x).astype(float)
-    means -= means.mean(0)
-    y = jnp.asarray(learn.y)
-    centred = learn.y - learn.y.mean()
-    seen = means @ np.linalg.lstsq(means, centred, rcond=None)[0]
-    return Task(x, y, x_test, test.y[:tests], jnp.asarray(seen, x.dtype))
+    basis, sizes, _ = np.linalg.svd(means - means.mean(0), full_matrices=False)
+    basis = basis[:, sizes > 1e-6 * sizes[0]]
+    return Task(x, jnp.asarray(learn.y), x_test, test.y[:tests], basis)
 
 
 def network(blocks: int, widening: int, image: Sequence[int]) -> WideResNet:
@@ -293,9 +295,12 @@ def _look(k, draw):
     k = k - k.mean(0)
     k = k - k.mean(1, keepdims=True)
     size = np.linalg.norm(k)
-    along = lambda v: v @ k @ v / (size * (v @ v))
-    row = norm, aligned, along(y - y.mean()), along(np.asarray(draw.seen, float))
-    return row, (k / size).astype(np.float32)
+    k, y = k / size, y - y.mean()
+    inside = draw.basis.T @ k @ draw.basis
+    part = draw.basis.T @ y
+    seen = part @ inside @ part / (part @ part)
+    row = norm, aligned, y @ k @ y / (y @ y), seen, np.linalg.norm(inside)
+    return row, k.astype(np.float32)
 
 
 def _regress(net, params, draw, y):
