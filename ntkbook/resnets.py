@@ -6,6 +6,8 @@ it goes on where it was, within a run too. ``python -m ntkbook.resnets --keep FI
 writes what :func:`load` reads.
 """
 
+import functools
+import re
 import sys
 import time
 import zipfile
@@ -24,7 +26,7 @@ from ntkbook import sweep as _sweep
 from ntkbook.dynamics import train
 from ntkbook.kernels import ntk_blocks
 from ntkbook.measures import kernel_cosine
-from ntkbook.networks import WideResNet, wide_resnet
+from ntkbook.networks import Network, WideResNet, wide_resnet
 from ntkbook.regression import kernel_regression
 from ntkbook.solvers import State
 
@@ -32,14 +34,13 @@ GROWTH = 1.15  # of the number of steps from one measurement to the next
 FIRST = 8  # steps to the first measurement
 ROWS = 128  # most rows of a kernel that are computed at once
 POINT = ("data", "size", "g", "points", "blocks", "widening", "rate", "seed")
-MEASURED = ("outputs", "by_final", "by_half", "by_initial", "y_test")  # on the test points
 
 
 class Task(NamedTuple):
     """Images of two classes, whitened as a whole, and what the network's skip path sees of them.
 
     Attributes:
-        x: training images.
+        x: training images, or vectors.
         y: their targets, +1 or -1.
         x_test: test images, through the same map.
         y_test: their targets.
@@ -47,11 +48,22 @@ class Task(NamedTuple):
             :func:`patch_means`; orthonormal columns without their means.
     """
 
-    x: Float[Array, "p h w c"]
+    x: Float[Array, "p ..."]
     y: Float[Array, " p"]
-    x_test: Float[Array, "t h w c"]
+    x_test: Float[Array, "t ..."]
     y_test: Float[Array, " t"]
     basis: Float[np.ndarray, "p k"]
+
+    def flat(self) -> "Task":
+        """The same with vectors for images, as a dense network takes them."""
+        x, x_test = (z.reshape(len(z), -1) for z in (self.x, self.x_test))
+        return self._replace(x=x, x_test=x_test)
+
+    def explained(self) -> float:
+        """Share of the squared length of the centred targets that lies in ``basis``."""
+        y = np.asarray(self.y, float)
+        y = y - y.mean()
+        return float(np.sum((self.basis.T @ y) ** 2) / (y @ y))
 
 
 class Trained(NamedTuple):
@@ -72,6 +84,7 @@ class Trained(NamedTuple):
         by_half: with the kernel at half of the loss, the first row at or below it.
         by_initial: with the first kernel.
         y_test: targets.
+        explained: what :meth:`Task.explained` says.
     """
 
     steps: Float[np.ndarray, " rows"]
@@ -87,6 +100,15 @@ class Trained(NamedTuple):
     by_half: Float[np.ndarray, " t"]
     by_initial: Float[np.ndarray, " t"]
     y_test: Float[np.ndarray, " t"]
+    explained: float
+
+    def at(self, loss: float, name: str) -> float:
+        """A curve's value where the loss first is down to ``loss``, linear in the loss between."""
+        row = int(np.argmax(self.loss <= loss))
+        if self.loss[row] > loss:
+            raise ValueError(f"loss is {loss}; expected at least the last, {self.loss[row]:.2g}")
+        pair, curve = [row, max(row - 1, 0)], getattr(self, name)
+        return float(np.interp(loss, self.loss[pair], curve[pair]))
 
     def correlation(self, by: str) -> float:
         """Correlation, over the test points, of the trained network with a regression."""
@@ -149,7 +171,7 @@ def task(
         >>> draw.x.shape, draw.x_test.shape
         ((20, 14, 14, 1), (200, 14, 14, 1))
     """
-    images, labels = data.mnist_subset() if examples is None else examples
+    images, labels = _mnist() if examples is None else examples
     n, high, wide, channels = images.shape
     shrink, rest = divmod(high, _checks.count("size", size))
     if rest or high != wide:
@@ -165,6 +187,11 @@ def task(
     basis, sizes, _ = np.linalg.svd(means - means.mean(0), full_matrices=False)
     basis = basis[:, sizes > 1e-6 * sizes[0]]
     return Task(x, jnp.asarray(learn.y), x_test, test.y[:tests], basis)
+
+
+@functools.cache
+def _mnist():
+    return data.mnist_subset()
 
 
 def network(blocks: int, widening: int, image: Sequence[int]) -> WideResNet:
@@ -189,7 +216,7 @@ def network(blocks: int, widening: int, image: Sequence[int]) -> WideResNet:
 
 
 def fit(
-    net: WideResNet,
+    net: Network,
     draw: Task,
     key: Array,
     *,
@@ -203,7 +230,7 @@ def fit(
     """Train a network by Adam until the loss is small, and measure its kernel on the way.
 
     Args:
-        net: the network; its images are those of ``draw``.
+        net: the network, for inputs as those of ``draw``.
         draw: the task.
         key: draws the initial weights.
         learning_rate: of Adam.
@@ -264,7 +291,7 @@ def fit(
     columns = np.array(rows, float).T
     columns[1] /= columns[1, 0]
     turned = np.asarray(kernel_cosine(np.stack(kernels), kernels[-1]))
-    trained = Trained(*columns, turned, outputs, *by, np.asarray(draw.y_test))
+    trained = Trained(*columns, turned, outputs, *by, np.asarray(draw.y_test), draw.explained())
     if checkpoint is not None:
         checkpoint.unlink(missing_ok=True)
     return trained
@@ -351,8 +378,9 @@ def measure(
     rate: float = 1e-4,
     seed: int = 0,
     *,
-    stop: float = 1e-3,
-    folder: Path | None = None,
+    tests: int = 200,
+    folder: str | Path | None = None,
+    **options,
 ) -> Trained:
     """Draw a task and a network and train it: one point of a grid.
 
@@ -366,8 +394,10 @@ def measure(
         widening: k.
         rate: learning rate of Adam.
         seed: of the task and of the initial weights.
-        stop: of :func:`fit`.
-        folder: where to save checkpoints.
+        tests: of :func:`task`.
+        folder: where to keep the run and its checkpoints; what is there is read. The other
+            arguments are not part of a file's name: one folder for one choice of them.
+        **options: of :func:`fit`.
 
     Returns:
         A :class:`Trained`.
@@ -384,14 +414,18 @@ def measure(
     _checks.choice("data", data, ("mnist", "cifar10"))
     point = dict(zip(POINT, (data, size, g, points, blocks, widening, rate, seed), strict=True))
     examples = sets.load("cifar10") if data == "cifar10" else None
-    draw = task(seed, points=points, size=size, g=g, examples=examples)
+    draw = task(seed, points=points, size=size, g=g, tests=tests, examples=examples)
     net = network(blocks, widening, draw.x.shape[1:])
     key = jax.random.fold_in(jax.random.key(seed), 1)
-    checkpoint = None
-    if folder is not None:
-        name = _sweep.path(folder, **point).stem
-        checkpoint = Path(folder) / "checkpoints" / f"{name}.npz"
-    return fit(net, draw, key, learning_rate=rate, stop=stop, checkpoint=checkpoint)
+    if folder is None:
+        return fit(net, draw, key, learning_rate=rate, **options)
+    file = _sweep.path(folder, **point)
+    if zipfile.is_zipfile(file):
+        return read(file)
+    checkpoint = file.parent / "checkpoints" / file.name
+    run = fit(net, draw, key, learning_rate=rate, checkpoint=checkpoint, **options)
+    _sweep.save(file, {name: np.asarray(array) for name, array in run._asdict().items()})
+    return run
 
 
 def sweep(folder: str | Path, grid: Mapping[str, Sequence]) -> None:
@@ -414,7 +448,7 @@ def sweep(folder: str | Path, grid: Mapping[str, Sequence]) -> None:
         _checks.choice("a name of the grid", name, POINT)
     defaults = dict(zip(POINT, measure.__defaults__, strict=True))
     whole = {name: grid.get(name, [defaults[name]]) for name in POINT}
-    _sweep.sweep(lambda **point: measure(**point, folder=Path(folder)), folder, whole)
+    _sweep.sweep(lambda **point: measure(**point, folder=folder), folder, whole)
 
 
 def read(file: str | Path) -> Trained:
@@ -439,10 +473,11 @@ def load() -> dict[str, Trained]:
     """The runs that this version of the book was written with, by the name of their point.
 
     Returns:
-        Runs by names like ``"mnist-14-g0-P100-b1-k1-seed0"``.
+        Runs by names like ``"mnist-14-g0-b1-k1-seed0"``: images, their height, the power of the
+        singular values, blocks, widening, seed. All have 100 training points.
 
     Example:
-        >>> any(name.startswith("mnist-14-g0-P100-b1-k1") for name in load())
+        >>> any(name.startswith("mnist-14-g0-b1-k1") for name in load())
         True
     """
     with resources.files("ntkbook").joinpath("results/resnets.npz").open("rb") as file:
@@ -451,28 +486,6 @@ def load() -> dict[str, Trained]:
             str(name): Trained(**{f: kept[f"{name}/{f}"] for f in Trained._fields})
             for name in kept["names"]
         }
-
-
-def name_of(*, data="mnist", size=14, g=0.0, points=100, blocks=1, widening=1, seed=0) -> str:
-    """The name under which :func:`load` keeps a run.
-
-    Args:
-        data: as the others, an argument of :func:`measure`.
-        size: height and width.
-        g: power of the singular values.
-        points: training images.
-        blocks: b.
-        widening: k.
-        seed: of the task and the weights.
-
-    Returns:
-        The name.
-
-    Example:
-        >>> name_of(blocks=2)
-        'mnist-14-g0-P100-b2-k1-seed0'
-    """
-    return f"{data}-{size}-g{g:g}-P{points}-b{blocks}-k{widening}-seed{seed}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -496,19 +509,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _keep(file, folders):
+    """Gather runs; a rate such as 1e-05 holds the hyphen that parts the words of a name."""
+    pattern = re.compile("-".join(f"{name}(?P<{name}>.+)" for name in POINT))
     arrays, names = {}, []
     for path in sorted(path for folder in folders for path in folder.glob("*.npz")):
-        words = path.stem.split("-")  # rates such as 1e-05 hold a hyphen
-        text = "-".join(words)
-        point = {}
-        for left, right in zip(POINT, [*POINT[1:], None], strict=True):
-            rest = text[len(left) :]
-            value, text = (rest, "") if right is None else rest.split(f"-{right}", 1)
-            text = text if right is None else right + text
-            point[left] = value
-        del point["rate"]
-        name = name_of(data=point.pop("data"), **{k: float(v) for k, v in point.items()})
-        names.append(name.replace(".0", ""))
+        point = pattern.fullmatch(path.stem)
+        names.append(
+            "{data}-{size}-g{g}-b{blocks}-k{widening}-seed{seed}".format(**point.groupdict())
+        )
         for field, array in read(path)._asdict().items():
             arrays[f"{names[-1]}/{field}"] = np.asarray(array, np.float32)
     _sweep.save(file, arrays | {"names": np.array(names)})
