@@ -33,7 +33,7 @@ from ntkbook.solvers import State
 GROWTH = 1.15  # of the number of steps from one measurement to the next
 FIRST = 8  # steps to the first measurement
 ROWS = 128  # most rows of a kernel that are computed at once
-POINT = ("data", "size", "g", "points", "blocks", "widening", "rate", "seed")
+POINT = ("images", "size", "g", "points", "blocks", "widening", "rate", "seed")
 
 
 class Task(NamedTuple):
@@ -146,19 +146,18 @@ def task(
     size: int = 14,
     g: float = 0.0,
     tests: int = 200,
-    examples: data.Examples | None = None,
-    classes: tuple[int, int] = (0, 1),
+    images: str = "mnist",
 ) -> Task:
     """Draw training and test images of two classes and whiten them.
 
     Args:
         seed: of the draw.
         points: training images; at most as many as an image has pixels, and one more.
-        size: height and width of an image; a half of that in ``examples`` takes means of 2 x 2.
+        size: height and width of an image; a half of the original takes means of 2 x 2 pixels.
         g: power of the singular values, 0 for white and 1 for raw; see :func:`data.whiten`.
         tests: test images, at most.
-        examples: images and labels; by default :func:`data.mnist_subset`.
-        classes: the labels of +1 and of -1.
+        images: ``"mnist"``, zeros against ones of :func:`data.mnist_subset`, or ``"cifar10"``,
+            airplanes against automobiles, which must have been loaded.
 
     Returns:
         A :class:`Task`.
@@ -171,13 +170,13 @@ def task(
         >>> draw.x.shape, draw.x_test.shape
         ((20, 14, 14, 1), (200, 14, 14, 1))
     """
-    images, labels = _mnist() if examples is None else examples
-    n, high, wide, channels = images.shape
+    x, labels = _images(_checks.choice("images", images, ("mnist", "cifar10")))
+    n, high, wide, channels = x.shape
     shrink, rest = divmod(high, _checks.count("size", size))
     if rest or high != wide:
         raise ValueError(f"size is {size}; expected a divisor of {high}, as images have")
-    images = images.reshape(n, size, shrink, size, shrink, channels).mean((2, 4))
-    pair = data.two_classes(data.Examples(images, labels), *classes)
+    x = x.reshape(n, size, shrink, size, shrink, channels).mean((2, 4))
+    pair = data.two_classes(data.Examples(x, labels), 0, 1)
     learn, test = data.split(jax.random.key(seed), pair, points)
     flat = lambda z: jnp.asarray(z.reshape(len(z), -1))
     white = data.whiten(flat(learn.x), g=g)
@@ -190,8 +189,8 @@ def task(
 
 
 @functools.cache
-def _mnist():
-    return data.mnist_subset()
+def _images(name):
+    return data.mnist_subset() if name == "mnist" else data.load(name)
 
 
 def network(blocks: int, widening: int, image: Sequence[int]) -> WideResNet:
@@ -369,7 +368,7 @@ def _restore(file, start):
 
 
 def measure(
-    data: str = "mnist",
+    images: str = "mnist",
     size: int = 14,
     g: float = 0.0,
     points: int = 100,
@@ -385,8 +384,7 @@ def measure(
     """Draw a task and a network and train it: one point of a grid.
 
     Args:
-        data: ``"mnist"``, images 0 against 1 that come with the book, or ``"cifar10"``, airplanes
-            against automobiles, which must have been loaded.
+        images: as in :func:`task`.
         size: height and width.
         g: power of the singular values.
         points: training images.
@@ -403,18 +401,14 @@ def measure(
         A :class:`Trained`.
 
     Raises:
-        ValueError: ``data`` is none of the two, or an argument is out of range.
+        ValueError: an argument is out of range.
 
     Example:
         >>> measure(size=7, points=8, rate=1e-3).outputs.shape
         (200,)
     """
-    from ntkbook import data as sets
-
-    _checks.choice("data", data, ("mnist", "cifar10"))
-    point = dict(zip(POINT, (data, size, g, points, blocks, widening, rate, seed), strict=True))
-    examples = sets.load("cifar10") if data == "cifar10" else None
-    draw = task(seed, points=points, size=size, g=g, tests=tests, examples=examples)
+    point = dict(zip(POINT, (images, size, g, points, blocks, widening, rate, seed), strict=True))
+    draw = task(seed, points=points, size=size, g=g, tests=tests, images=images)
     net = network(blocks, widening, draw.x.shape[1:])
     key = jax.random.fold_in(jax.random.key(seed), 1)
     if folder is None:
@@ -515,7 +509,7 @@ def _keep(file, folders):
     for path in sorted(path for folder in folders for path in folder.glob("*.npz")):
         point = pattern.fullmatch(path.stem)
         names.append(
-            "{data}-{size}-g{g}-b{blocks}-k{widening}-seed{seed}".format(**point.groupdict())
+            "{images}-{size}-g{g}-b{blocks}-k{widening}-seed{seed}".format(**point.groupdict())
         )
         for field, array in read(path)._asdict().items():
             arrays[f"{names[-1]}/{field}"] = np.asarray(array, np.float32)

@@ -68,7 +68,7 @@ def _words(name):
 
 
 def _order(item):
-    images, size, g, b, k, seed = _words(item[0])
+    _, size, g, b, k, seed = _words(item[0])
     return float(g), int(size), int(b), int(k), int(seed)
 
 
