@@ -284,9 +284,9 @@ def fit(
             _save(checkpoint, rows, kernels, halfway, state, params)
             saved = time.monotonic()
     halfway = params if halfway is None else halfway
-    y = np.asarray(net.apply(params, draw.x)[:, 0])
+    y = np.asarray(_outputs(net, params, draw.x))
     by = [_regress(net, p, draw, y) for p in (params, halfway, start)]
-    outputs = np.concatenate([net.apply(params, z)[:, 0] for z in _parts(draw)])
+    outputs = np.concatenate([_outputs(net, params, z) for z in _parts(draw)])
     columns = np.array(rows, float).T
     columns[1] /= columns[1, 0]
     turned = np.asarray(kernel_cosine(np.stack(kernels), kernels[-1]))
@@ -296,6 +296,11 @@ def fit(
     return trained
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def _outputs(net, params, x):
+    return net.apply(params, x)[:, 0]
+
+
 def _parts(draw):
     """Test points in parts of as many as there are training points: one program for all."""
     p, t = len(draw.x), len(draw.x_test)
@@ -303,7 +308,7 @@ def _parts(draw):
 
 
 def _loss(net, params, draw):
-    return float(jnp.mean((net.apply(params, draw.x)[:, 0] - draw.y) ** 2) / 2)
+    return float(jnp.mean((_outputs(net, params, draw.x) - draw.y) ** 2) / 2)
 
 
 def _kernel(net, params, x, columns):
