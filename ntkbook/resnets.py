@@ -27,7 +27,6 @@ from ntkbook.dynamics import train
 from ntkbook.kernels import ntk_blocks
 from ntkbook.measures import kernel_cosine
 from ntkbook.networks import Network, WideResNet, wide_resnet
-from ntkbook.regression import kernel_regression
 from ntkbook.solvers import State
 
 GROWTH = 1.15  # of the number of steps from one measurement to the next
@@ -335,11 +334,17 @@ def _look(k, draw):
 
 
 def _regress(net, params, draw, y):
+    """Kernel regression in float64: kernels of raw images are nearly singular in float32."""
     x = jnp.concatenate([draw.x, draw.x_test])
-    k = _kernel(net, params, x, draw.x)
-    k_train = k[: len(y)]
-    k_train = (k_train + k_train.T) / 2
-    return np.asarray(kernel_regression(k_train, jnp.asarray(y), k[len(y) :]))
+    k = _kernel(net, params, x, draw.x).astype(float)
+    k_train, k_test = (k[: len(y)] + k[: len(y)].T) / 2, k[len(y) :]
+    values, vectors = np.linalg.eigh(k_train)
+    if values[0] <= np.finfo(np.float32).eps * values[-1]:
+        raise ValueError(
+            f"the kernel has eigenvalues from {values[0]:.2g} to {values[-1]:.2g}, computed in "
+            "float32; expected a ratio above its rounding: take fewer points"
+        )
+    return k_test @ vectors @ (vectors.T @ np.asarray(y, float) / values)
 
 
 def _save(file, rows, kernels, halfway, state, params):
