@@ -35,7 +35,7 @@ ROWS = 128  # most rows of a kernel that are computed at once
 POINT = ("images", "size", "g", "points", "blocks", "widening", "rate", "seed")
 
 
-class Task(NamedTuple):
+class ImageTask(NamedTuple):
     """Images of two classes, whitened as a whole, and what the network's skip path sees of them.
 
     Attributes:
@@ -53,7 +53,7 @@ class Task(NamedTuple):
     y_test: Float[Array, " t"]
     basis: Float[np.ndarray, "p k"]
 
-    def flat(self) -> "Task":
+    def flat(self) -> "ImageTask":
         """The same with vectors for images, as a dense network takes them."""
         x, x_test = (z.reshape(len(z), -1) for z in (self.x, self.x_test))
         return self._replace(x=x, x_test=x_test)
@@ -74,16 +74,16 @@ class Trained(NamedTuple):
         norm: Frobenius norm of the tangent kernel of the training points.
         aligned: its alignment with the targets.
         centred: the same after centring both.
-        seen: the alignment of the centred kernel with what of the targets ``Task.basis`` spans.
-        linear: Frobenius norm of the centred kernel between the vectors of ``Task.basis``, over
-            its own.
+        seen: the alignment of the centred kernel with the targets' part in ``ImageTask.basis``.
+        linear: Frobenius norm of the centred kernel between vectors of ``ImageTask.basis``,
+            over its own.
         turned: Frobenius cosine of the centred kernel with the last one.
         outputs: of the trained network.
         by_final: regression of the trained outputs with the last kernel.
         by_half: with the kernel at half of the loss, the first row at or below it.
         by_initial: with the first kernel.
         y_test: targets.
-        explained: what :meth:`Task.explained` says.
+        explained: what :meth:`ImageTask.explained` says.
     """
 
     steps: Float[np.ndarray, " rows"]
@@ -121,8 +121,8 @@ def patch_means(images: Float[np.ndarray | Array, "n h w c"]) -> Float[np.ndarra
         images: images.
 
     Returns:
-        The mean of the 3 x 3 patches, with zero padding, around every fourth pixel: 9 numbers for
-        each channel.
+        For each channel 9 numbers, the mean of the 3 x 3 patches around every fourth pixel. Pixels
+        beyond the border count as zero.
 
     Raises:
         TypeError: ``images`` is not floating.
@@ -146,20 +146,20 @@ def task(
     g: float = 0.0,
     tests: int = 200,
     images: str = "mnist",
-) -> Task:
+) -> ImageTask:
     """Draw training and test images of two classes and whiten them.
 
     Args:
         seed: of the draw.
         points: training images; at most as many as an image has pixels, and one more.
         size: height and width of an image; a half of the original takes means of 2 x 2 pixels.
-        g: power of the singular values, 0 for white and 1 for raw; see :func:`data.whiten`.
+        g: power of the singular values, 0 for white and 1 for raw; see :func:`ntkbook.data.whiten`.
         tests: test images, at most.
-        images: ``"mnist"``, zeros against ones of :func:`data.mnist_subset`, or ``"cifar10"``,
-            airplanes against automobiles, which must have been loaded.
+        images: ``"mnist"``, zeros against ones of :func:`ntkbook.data.mnist_subset`, or
+            ``"cifar10"``, airplanes against automobiles, which must have been loaded.
 
     Returns:
-        A :class:`Task`.
+        A :class:`ImageTask`.
 
     Raises:
         ValueError: a size does not fit the images.
@@ -184,7 +184,7 @@ def task(
     means = patch_means(x).astype(float)
     basis, sizes, _ = np.linalg.svd(means - means.mean(0), full_matrices=False)
     basis = basis[:, sizes > 1e-6 * sizes[0]]
-    return Task(x, jnp.asarray(learn.y), x_test, test.y[:tests], basis)
+    return ImageTask(x, jnp.asarray(learn.y), x_test, test.y[:tests], basis)
 
 
 @functools.cache
@@ -215,7 +215,7 @@ def network(blocks: int, widening: int, image: Sequence[int]) -> WideResNet:
 
 def fit(
     net: Network,
-    draw: Task,
+    draw: ImageTask,
     key: Array,
     *,
     learning_rate: float,
