@@ -96,7 +96,7 @@ def test_the_page_at_full_scale_made_small(monkeypatch, page):
         "full=10)": "full=2)",
         "full=1e-4)": "full=1e-2)",
         ", 5: 2.8}": "}",
-        "full=[70] * 10": "full=[3] * 10",
+        "[10] * 10": "[3] * 10",
         "1e-4 ** (1 / L)": "1e-2 ** (1 / L)",
     }
     for old, new in fewer.items():
