@@ -78,8 +78,8 @@ export function render(element, begin, kit) {
       const t = states.map((s) => s.t), pick = (name) => curves.map((c) => c[name]);
       const last = curves[MOMENTS].size, size = pick("size").map((v) => v / last);
       clocks.axes({
-        x: [0, t[MOMENTS]], y: [0, 1.95], yticks: [0, 0.5, 1], xlabel: "time t", ylabel: "in units of …",
-        legend: [["one", "loss, … the labels"], ["two", "size of the kernel, … its end"], ["three", "alignment, … a linear network's"], ["faint", "½, 1 and ReLU's ¾"]],
+        x: [0, t[MOMENTS]], y: [0, 1.95], yticks: [0, 0.5, 1], xlabel: "time t", ylabel: "share",
+        legend: [["one", "loss (labels = 1)"], ["two", "size of the kernel (end = 1)"], ["three", "alignment (linear network = 1)"], ["faint", "½, 1 and ReLU's ¾"]],
       });
       for (const level of [0.5, 0.75, 1]) clocks.line("faint", [0, t[MOMENTS]], [level, level]);
       clocks.line("faint", [t[now], t[now]], [0, 1.25]);
