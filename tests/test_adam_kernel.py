@@ -23,7 +23,7 @@ PAGE = Path(__file__).parent.parent / "chapters" / "nonlinear" / "adam_kernel.md
 def page(monkeypatch):
     """What the page defines, with a small stand-in for CIFAR-10."""
 
-    def load(name):
+    def load(name, *, download):
         assert name == "cifar10"
         draw = np.random.default_rng(0)
         return data.Examples(
