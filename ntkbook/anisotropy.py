@@ -29,7 +29,7 @@ SIGMAS = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
 DRAWS = 12
 
 
-class Task(NamedTuple):
+class DialledTask(NamedTuple):
     """Training and test points, or many of them along a first axis.
 
     Attributes:
@@ -46,7 +46,7 @@ class Task(NamedTuple):
 
 
 class PullCosines(NamedTuple):
-    """How well the first pull of a task fits its targets; see :func:`pull_cosines`."""
+    """How a task's first pull fits its targets: :func:`ntkbook.anisotropy.pull_cosines`."""
 
     whole: Float[Array, ""]
     half: Float[Array, ""]
@@ -130,7 +130,7 @@ def pull_cosines(x: Float[Array, "p d"], y: Float[Array, " p"]) -> PullCosines:
 
 def two_sides(
     key: PRNGKeyArray, g: float, h: float, *, p: int = P, d: int = D, tests: int = TESTS
-) -> Task:
+) -> DialledTask:
     """Gaussian points of variances 1/k, whitened in part, and the two sides of a linear teacher.
 
     With ``X = U S V^T`` the centred points, training inputs are ``U S^g V^T``, rescaled, and
@@ -146,7 +146,7 @@ def two_sides(
         tests: number of test points.
 
     Returns:
-        A :class:`Task`, without ``y_test``.
+        A :class:`DialledTask`, without ``y_test``.
 
     Example:
         >>> two_sides(jax.random.key(0), 0.5, 1.0).x.shape
@@ -161,12 +161,12 @@ def two_sides(
     z = jax.random.normal(teacher, (rank,), x.dtype)
     y = jnp.sign(u[:, :rank] @ (z * (s[:rank] / s[0]) ** h))
     whitening = data._whitening(x, g, 1e-4)  # data.whiten, with g that may be traced
-    return Task(whitening(x), y, whitening(x_test))
+    return DialledTask(whitening(x), y, whitening(x_test))
 
 
 def images(
     key: PRNGKeyArray, examples: data.Examples, g: float, *, p: int, tests: int = TESTS
-) -> Task:
+) -> DialledTask:
     """Two classes of images, whitened in part by their training points.
 
     Args:
@@ -177,7 +177,7 @@ def images(
         tests: number of test points.
 
     Returns:
-        A :class:`Task`.
+        A :class:`DialledTask`.
 
     Example:
         >>> digits = data.two_classes(data.digits(), 3, 5)
@@ -188,17 +188,17 @@ def images(
     x, x_test = (e.x.reshape(len(e.x), -1) for e in (drawn, rest))
     whitening = data.whiten(x, g=g)
     y, y_test = jnp.asarray(drawn.y), jnp.asarray(rest.y[:tests])
-    return Task(whitening(x), y, whitening(x_test[:tests]), y_test)
+    return DialledTask(whitening(x), y, whitening(x_test[:tests]), y_test)
 
 
-def stack(tasks: Sequence[Task]) -> Task:
-    """Put tasks of one shape along a first axis, for :func:`follow`."""
+def stack(tasks: Sequence[DialledTask]) -> DialledTask:
+    """Put tasks of one shape along a first axis, for :func:`ntkbook.anisotropy.follow`."""
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *tasks)
 
 
 def follow(
     net: MLP,
-    task: Task,
+    task: DialledTask,
     keys: PRNGKeyArray,
     sigma: float | Sequence[float],
     *,

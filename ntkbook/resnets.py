@@ -456,7 +456,7 @@ def sweep(folder: str | Path, grid: Mapping[str, Sequence]) -> None:
 
 
 def read(file: str | Path) -> Trained:
-    """Read one run that :func:`sweep` left.
+    """Read one run that :func:`ntkbook.resnets.sweep` left.
 
     Args:
         file: ``ntkbook.sweep.path(folder, ...)``.

@@ -99,7 +99,7 @@ def test_a_network_that_cannot_learn_is_refused():
 def test_a_singular_kernel_is_refused():
     net, keys = mlp((3, 8, 1), parametrization="standard"), jax.random.split(jax.random.key(0), 1)
     x = jnp.diag(jnp.array([1.0, 1.0, 0.0]))[None]
-    task = anisotropy.Task(x, jnp.array([[1.0, -1.0, 0.001]]), x)
+    task = anisotropy.DialledTask(x, jnp.array([[1.0, -1.0, 0.001]]), x)
     with pytest.raises(ValueError, match="is singular"):
         follow(net, task, keys, 0.1, stop=1e-2)
 
