@@ -219,7 +219,7 @@ def follow(
             ``"norm"``, and the network's outputs on its ``"tests"``.
         stop: end at this share of the first loss.
         method: ``"gd"`` or ``"adam"``.
-        learning_rate: by default that of :func:`ntkbook.dynamics.small_start_rate`, divided by
+        learning_rate: by default that of :func:`~ntkbook.dynamics.small_start_rate`, divided by
             ``1 + sigma^2 (1 + n / D)``, of which only large starts take notice.
         max_steps: after which training gives up.
 
