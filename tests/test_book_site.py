@@ -385,7 +385,7 @@ def test_both_themes_both_widths_and_both_addresses_are_tried(report):
 
 
 def test_a_live_figure_that_no_page_shows_is_named(report):
-    assert "no page shows the figure infinite_width" in found(report, "all pages")
+    assert "no page shows the figure adam_kernel" in found(report, "all pages")
 
 
 def test_the_command_names_page_and_theme_and_counts(browser, tmp_path, monkeypatch, capsys):

@@ -20,7 +20,7 @@ def chapter():
     ends = ("\nwhitened_images(", "\nP, n, seeds = ", "\nsigmas = ", "\nfor name, big in ")
     for cell in re.findall(r"```\{code-cell\} ipython3\n(.*?)```", CHAPTER.read_text(), re.DOTALL):
         code = re.sub(r"^:tags:.*\n", "", cell)
-        if code.lstrip().startswith("from dataclasses") or "\ndef " in "\n" + code:
+        if code.lstrip().startswith("from functools") or "\ndef " in "\n" + code:
             for end in ends:
                 code = code.partition(end)[0]
             if "claim(" not in code:
