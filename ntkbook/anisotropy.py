@@ -129,7 +129,13 @@ def pull_cosines(x: Float[Array, "p d"], y: Float[Array, " p"]) -> PullCosines:
 
 
 def two_sides(
-    key: PRNGKeyArray, g: float, h: float, *, p: int = P, d: int = D, tests: int = TESTS
+    key: PRNGKeyArray,
+    g: Float[Array, ""] | float,
+    h: Float[Array, ""] | float,
+    *,
+    p: int = P,
+    d: int = D,
+    tests: int = TESTS,
 ) -> DialledTask:
     """Gaussian points of variances 1/k, whitened in part, and the two sides of a linear teacher.
 
@@ -199,7 +205,7 @@ def stack(tasks: Sequence[DialledTask]) -> DialledTask:
 def follow(
     net: MLP,
     task: DialledTask,
-    keys: PRNGKeyArray,
+    keys: Array,
     sigma: float | Sequence[float],
     *,
     at: Sequence[float] = (0.0,),

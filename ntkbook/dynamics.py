@@ -92,8 +92,8 @@ class Run:
         method: the method that was used.
     """
 
-    t: Float[Array, " times"]
-    loss: Float[Array, " times"]
+    t: Float[Array, "*batch times"]
+    loss: Float[Array, "*batch times"]
     records: dict[str, Any]
     params: PyTree
     state: State = field(repr=False)
@@ -177,7 +177,7 @@ def train(
     alpha: float | Array = 1.0,
     center: bool = False,
     rates: PyTree | None = None,
-    learning_rate: float | None = None,
+    learning_rate: Float[Array, ""] | float | None = None,
     tau: float | None = None,
     rtol: float | None = None,
     batch_size: int | None = None,

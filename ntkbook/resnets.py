@@ -7,6 +7,7 @@ writes what :func:`load` reads.
 """
 
 import functools
+import inspect
 import re
 import sys
 import time
@@ -450,8 +451,8 @@ def sweep(folder: str | Path, grid: Mapping[str, Sequence]) -> None:
     """
     for name in grid:
         _checks.choice("a name of the grid", name, POINT)
-    defaults = dict(zip(POINT, measure.__defaults__, strict=True))
-    whole = {name: grid.get(name, [defaults[name]]) for name in POINT}
+    parameters = inspect.signature(measure).parameters
+    whole = {name: grid.get(name, [parameters[name].default]) for name in POINT}
     _sweep.sweep(lambda **point: measure(**point, folder=folder), folder, whole)
 
 
