@@ -263,21 +263,21 @@ def check_page(context, base: str, page: str, theme: str, out: Path, report: Rep
         tab.screenshot(path=f"{shot}.png", full_page=True)
         tab.evaluate(UNFOLD)
         if report is not None:
-            report.add(page, theme, tab.evaluate(FIND_AXE_VIOLATIONS, True))
+            report.add(page, theme, _at_rest(tab, FIND_AXE_VIOLATIONS, True))
             report.add(page, theme, tab.evaluate(FIND_IMAGES))
             report.add(page, theme, tab.evaluate(FIND_MARKUP))
         tab.set_viewport_size(PHONE)
         tab.screenshot(path=f"{shot}-390.png", full_page=True)
         if report is not None:
-            report.add(page, f"{theme} 390 px", _resized(tab, FIND_OVERFLOW))
-            report.add(page, f"{theme} 390 px", _resized(tab, FIND_AXE_VIOLATIONS, False))
+            report.add(page, f"{theme} 390 px", _at_rest(tab, FIND_OVERFLOW))
+            report.add(page, f"{theme} 390 px", _at_rest(tab, FIND_AXE_VIOLATIONS, False))
             report.add(page, theme, visit.requests)
             report.add(page, theme, visit.messages)
         return tab.locator(".live-figure").count()
 
 
-def _resized(tab, find: str, *arguments) -> list[str]:
-    """What a script finds after a resize, which the theme takes up to 300 ms to answer."""
+def _at_rest(tab, find: str, *arguments) -> list[str]:
+    """What a script finds once a resize is answered and what was unfolded has faded in."""
     problems = tab.evaluate(find, *arguments)
     if problems:
         tab.wait_for_timeout(500)
