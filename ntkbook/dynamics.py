@@ -1,12 +1,15 @@
 """Training as a flow in time: one ``train`` for gradient flow, descent, momentum and Adam."""
 
+import hashlib
 import math
 import os
 import sys
 import time
+import zipfile
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -15,7 +18,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from ntkbook import _checks, measures, solvers
+from ntkbook import _checks, measures, solvers, sweep
 from ntkbook._precision import full_precision
 from ntkbook.kernels import Apply, empirical_ntk, ntk_vector_product
 from ntkbook.solvers import State
@@ -324,6 +327,102 @@ def train(
         jax.effects_barrier()
         _progress.close()
     return run if isinstance(run.state.status, jax.core.Tracer) else run.check()
+
+
+def train_in_parts(
+    part: Callable[[Sequence[float], float, State | None], Run],
+    at: Sequence[float] | Float[np.ndarray, " times"],
+    file: str | os.PathLike | None,
+    *,
+    t_max: float | None = None,
+    parts: int = 10,
+) -> Run:
+    """Train in parts and save after each, so that a killed run goes on to the same result.
+
+    Args:
+        part: ``part(at, t_max, state)`` returns ``train(..., at=at, t_max=t_max, state=state)`` of
+            one network, or of many under ``jax.vmap``; ``state`` is None at the start. Its method
+            has a name, and with ``"gd"`` its learning rate a value.
+        at: times to record at, as in :func:`train`.
+        file: where the run is kept, in ``.npz`` format. What is there is read, and the rest
+            trained. None keeps nothing and trains in one part.
+        t_max: when to end; by default the last time of ``at``.
+        parts: in how many parts; each ends at a time of ``at``, only the last at ``t_max``.
+
+    Returns:
+        The whole :class:`Run`. It is the one that ``part(at, t_max, None)`` would give.
+
+    Raises:
+        ValueError: the file holds another run: other times, data, initial weights or records.
+        TrainingError: a part did not reach its end. The parts before it are kept.
+
+    Example:
+        >>> from ntkbook import networks
+        >>> net = networks.mlp((3, 8, 1), "erf")
+        >>> start, x, y = net.init(jax.random.key(0)), jnp.eye(3), jnp.array([1.0, -1.0, 0.5])
+        >>> run = train_in_parts(
+        ...     lambda at, t_max, state: train(net.apply, start, x, y, method="gd", at=at,
+        ...                                    learning_rate=0.1, t_max=t_max, state=state),
+        ...     [0.0, 1.0, 2.0, 3.0], "run.npz", parts=2)
+        >>> run.t.round(1)
+        Array([0., 1., 2., 3., 3.], dtype=float32)
+    """
+    at = np.atleast_1d(np.asarray(at, float))
+    t_max = float(at[-1]) if t_max is None else t_max
+    if file is None:
+        return part(at, t_max, None)
+    chunks = np.array_split(at, min(_checks.count("parts", parts), len(at)))
+    ends = [float(chunk[-1]) for chunk in chunks[:-1]] + [t_max]
+    program, shape = jax.make_jaxpr(lambda: part(at, t_max, None), return_shape=True)()
+    leaves, structure = jax.tree.flatten(shape)
+    mark = {  # what tells this run from another
+        "at": np.append(at, t_max),
+        "form": np.array(f"{structure} {[str(leaf.dtype) for leaf in leaves]}"),
+        "inputs": np.array(_digest(program.consts)),
+    }
+    done, run = _resume(Path(file), mark, structure)
+    shown = _Progress()
+    shown.restart(t_max)
+    for i in range(done, len(chunks)):
+        new = jax.device_get(part(chunks[i], ends[i], None if run is None else run.state).check())
+        run = new if run is None else _join(run, new)
+        leaves = {f"leaf{j}": leaf for j, leaf in enumerate(jax.tree.leaves(run))}
+        sweep.save(Path(file), mark | {"done": i + 1} | leaves)
+        if _watched():
+            shown.show(run.t[..., -1], run.loss[..., -1])
+    shown.close()
+    return jax.tree.map(jnp.asarray, run)
+
+
+def _digest(arrays):
+    """A number that tells the inputs of one run from those of another."""
+    digest = hashlib.sha256()
+    for a in arrays:
+        typed = jnp.issubdtype(getattr(a, "dtype", float), jax.dtypes.prng_key)
+        digest.update(np.asarray(jax.random.key_data(a) if typed else a).tobytes())
+    return digest.hexdigest()
+
+
+def _resume(file, mark, structure):
+    """How many parts a file holds, and the run so far; 0 and None if there is none."""
+    if not zipfile.is_zipfile(file):  # absent, or cut short
+        return 0, None
+    with np.load(file) as kept:
+        if not all(name in kept and np.array_equal(kept[name], mark[name]) for name in mark):
+            raise ValueError(
+                f"{file} holds another run, with other times, data, initial weights or method; "
+                "expected the one to go on with: name another file, or remove this one"
+            )
+        leaves = [kept[f"leaf{j}"] for j in range(structure.num_leaves)]
+        return int(kept["done"]), structure.unflatten(leaves)
+
+
+def _join(run, new):
+    """One run: without the end of the first part, which is a row of the second."""
+    axis = run.t.ndim - 1  # of the rows, behind those of a batch
+    rows = lambda a, b: np.concatenate([np.delete(a, -1, axis), b], axis)
+    pick = lambda r: {"t": r.t, "loss": r.loss, "records": r.records}
+    return replace(new, **jax.tree.map(rows, pick(run), pick(new)))
 
 
 @full_precision()

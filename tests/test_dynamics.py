@@ -538,3 +538,83 @@ def test_small_start_rate_is_the_smaller_of_two(x64):
 def test_small_start_rate_refuses(x, y, words):
     with pytest.raises(ValueError, match=words):
         dynamics.small_start_rate(x, y)
+
+
+def in_parts(file, calls=None, start=PARAMS, method="gd", batch=False, at=AT, fail=None):
+    """A run in three parts; which of them were trained; one of them may fail."""
+    settings = {"tsit5": {}, "gd": {"learning_rate": 0.1}, "adam": {"learning_rate": 0.01}}[method]
+    if batch:
+        start = jax.vmap(lambda scale: jax.tree.map(lambda w: scale * w, start))(jnp.arange(1.0, 4))
+
+    def one(params, at, t_max, state):
+        return train(
+            NET.apply, params, X, Y, method=method, at=at, t_max=t_max, state=state, stop=0.05,
+            record=("kernel",), **settings,
+        )  # fmt: skip
+
+    def part(at, t_max, state):
+        if calls is not None and not isinstance(jnp.zeros(()), jax.core.Tracer):
+            calls.append(float(at[-1]))
+            if calls[-1] == fail:
+                raise KeyboardInterrupt
+        run = lambda params, state: one(params, at, t_max, state)
+        return (jax.vmap(run) if batch else run)(start, state)
+
+    return dynamics.train_in_parts(part, at, file, t_max=30.0, parts=3)
+
+
+def same(a, b):
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(a), jax.device_get(b))
+
+
+@pytest.mark.parametrize("method", ["gd", "adam", "tsit5"])
+@pytest.mark.parametrize("batch", [False, True])
+def test_parts_make_the_whole_run(tmp_path, method, batch):
+    whole = in_parts(None, method=method, batch=batch)
+    same(in_parts(tmp_path / "run.npz", method=method, batch=batch), whole)
+    assert whole.t.shape == ((3, 5) if batch else (5,))
+
+
+def test_a_run_in_parts_that_is_cut_goes_on_to_the_same_result(tmp_path):
+    file, calls = tmp_path / "run.npz", []
+    with pytest.raises(KeyboardInterrupt):
+        in_parts(file, calls, batch=True, fail=3.0)
+    assert calls == [1.0, 3.0]
+    same(in_parts(file, calls, batch=True), in_parts(None, batch=True))
+    assert calls == [1.0, 3.0, 3.0, 10.0]
+    same(in_parts(file, calls, batch=True), in_parts(None, batch=True))
+    assert len(calls) == 4  # a finished run is read
+    file.write_bytes(file.read_bytes()[:1000])  # cut short, as no write of ours would leave it
+    same(in_parts(file, calls, batch=True), in_parts(None, batch=True))
+    assert calls[4:] == [1.0, 3.0, 10.0]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"start": jax.tree.map(lambda w: 1.001 * w, PARAMS)},
+        {"at": (0.0, 1.0, 3.0, 9.0)},
+        {"method": "adam"},
+        {"batch": True},
+    ],
+)
+def test_parts_of_another_run_are_refused(tmp_path, other):
+    in_parts(tmp_path / "run.npz")
+    with pytest.raises(ValueError, match=r"run\.npz holds another run.*name another file"):
+        in_parts(tmp_path / "run.npz", **other)
+
+
+def test_a_full_disk_costs_no_more_than_one_part(tmp_path, monkeypatch):
+    file, calls, save = tmp_path / "run.npz", [], dynamics.sweep.save
+
+    def full(*args):
+        if len(calls) == 2:
+            raise OSError(28, "No space left on device")
+        save(*args)
+
+    monkeypatch.setattr(dynamics.sweep, "save", full)
+    with pytest.raises(OSError, match="No space"):
+        in_parts(file, calls)
+    monkeypatch.undo()
+    same(in_parts(file, calls), in_parts(None))
+    assert calls == [1.0, 3.0, 3.0, 10.0]
