@@ -3,6 +3,7 @@
 import hashlib
 import math
 import os
+import re
 import sys
 import time
 import zipfile
@@ -330,7 +331,7 @@ def train(
 
 
 def train_in_parts(
-    part: Callable[[Sequence[float], float, State | None], Run],
+    part: Callable[[Float[np.ndarray, " some"], float, State | None], Run],
     at: Sequence[float] | Float[np.ndarray, " times"],
     file: str | os.PathLike | None,
     *,
@@ -339,22 +340,29 @@ def train_in_parts(
 ) -> Run:
     """Train in parts and save after each, so that a killed run goes on to the same result.
 
+    On one device and version of JAX that is the same bits as without a kill, or without parts. The
+    file is known to be of this run by the traced program, with all arrays and numbers in it.
+
     Args:
         part: ``part(at, t_max, state)`` returns ``train(..., at=at, t_max=t_max, state=state)`` of
             one network, or of many under ``jax.vmap``; ``state`` is None at the start. Its method
-            has a name, and with ``"gd"`` its learning rate a value.
+            has a name, and with ``"gd"`` its learning rate a value; its ``max_steps`` are of a
+            part. It is traced once more than it runs.
         at: times to record at, as in :func:`train`.
-        file: where the run is kept, in ``.npz`` format. What is there is read, and the rest
-            trained. None keeps nothing and trains in one part.
+        file: where the run is kept, in ``.npz`` format, and written anew after each part. What is
+            there is read, and the rest trained. None keeps nothing and trains in one part.
         t_max: when to end; by default the last time of ``at``.
-        parts: in how many parts; each ends at a time of ``at``, only the last at ``t_max``.
+        parts: in how many parts, at most; each ends at a time of ``at``, only the last at
+            ``t_max``.
 
     Returns:
-        The whole :class:`Run`. It is the one that ``part(at, t_max, None)`` would give.
+        The whole :class:`Run`, which is the one that ``part(at, t_max, None)`` would give.
 
     Raises:
-        ValueError: the file holds another run: other times, data, initial weights or records.
-        TrainingError: a part did not reach its end. The parts before it are kept.
+        ValueError: the file holds something else, or another run.
+        OSError: the file cannot be written; what was kept before stays.
+        TrainingError: a part, or one network of it, did not reach its end; ``run`` holds all rows.
+            The parts before it are kept.
 
     Example:
         >>> from ntkbook import networks
@@ -368,53 +376,73 @@ def train_in_parts(
         Array([0., 1., 2., 3., 3.], dtype=float32)
     """
     at = np.atleast_1d(np.asarray(at, float))
-    t_max = float(at[-1]) if t_max is None else t_max
+    t_max = float(at.ravel()[-1]) if t_max is None else t_max
     if file is None:
-        return part(at, t_max, None)
-    chunks = np.array_split(at, min(_checks.count("parts", parts), len(at)))
-    ends = [float(chunk[-1]) for chunk in chunks[:-1]] + [t_max]
-    program, shape = jax.make_jaxpr(lambda: part(at, t_max, None), return_shape=True)()
-    leaves, structure = jax.tree.flatten(shape)
-    mark = {  # what tells this run from another
-        "at": np.append(at, t_max),
-        "form": np.array(f"{structure} {[str(leaf.dtype) for leaf in leaves]}"),
-        "inputs": np.array(_digest(program.consts)),
-    }
-    done, run = _resume(Path(file), mark, structure)
-    shown = _Progress()
+        return part(at, t_max, None).check()
+    rows = max(1, math.ceil(len(at) / _checks.count("parts", parts)))
+    cuts = [cut for cut in range(rows, len(at), rows) if at[cut - 1] > 0] + [len(at)]
+    program, form = jax.make_jaxpr(lambda: part(at, t_max, None), return_shape=True)()
+    mark = np.array(_digest(program))
+    run, shown = _resume(Path(file), mark, form), _Progress()
     shown.restart(t_max)
-    for i in range(done, len(chunks)):
-        new = jax.device_get(part(chunks[i], ends[i], None if run is None else run.state).check())
-        run = new if run is None else _join(run, new)
+    for cut in cuts:
+        begun = 0 if run is None else run.t.shape[-1] - 1  # the last row is the end
+        if run is not None and cut <= begun:
+            continue
+        end = t_max if cut == len(at) else float(at[cut - 1])
+        new = jax.device_get(part(at[begun:cut], end, None if run is None else run.state))
+        run = (new if run is None else _join(run, new)).check()
         leaves = {f"leaf{j}": leaf for j, leaf in enumerate(jax.tree.leaves(run))}
-        sweep.save(Path(file), mark | {"done": i + 1} | leaves)
+        sweep.save(Path(file), {"mark": mark} | leaves, compress=False)
         if _watched():
             shown.show(run.t[..., -1], run.loss[..., -1])
     shown.close()
     return jax.tree.map(jnp.asarray, run)
 
 
-def _digest(arrays):
-    """A number that tells the inputs of one run from those of another."""
-    digest = hashlib.sha256()
-    for a in arrays:
-        typed = jnp.issubdtype(getattr(a, "dtype", float), jax.dtypes.prng_key)
-        digest.update(np.asarray(jax.random.key_data(a) if typed else a).tobytes())
+def _digest(program):
+    """A number that tells a run, its program and the arrays in it, from another."""
+    text = re.sub("0x[0-9a-f]+", "", str(program))  # without the addresses of functions
+    digest = hashlib.sha256(text.encode())
+
+    def add(jaxpr, constants):
+        literals = [v.val for e in jaxpr.eqns for v in e.invars if hasattr(v, "val")]
+        for a in (*constants, *literals):
+            typed = jnp.issubdtype(getattr(a, "dtype", float), jax.dtypes.prng_key)
+            digest.update(np.asarray(jax.random.key_data(a) if typed else a).tobytes())
+        for equation in jaxpr.eqns:
+            for inner in jax.tree.leaves(list(equation.params.values())):
+                if hasattr(inner, "eqns"):  # a program within, closed or not
+                    add(getattr(inner, "jaxpr", inner), getattr(inner, "consts", ()))
+
+    add(program.jaxpr, program.consts)
     return digest.hexdigest()
 
 
-def _resume(file, mark, structure):
-    """How many parts a file holds, and the run so far; 0 and None if there is none."""
-    if not zipfile.is_zipfile(file):  # absent, or cut short
-        return 0, None
-    with np.load(file) as kept:
-        if not all(name in kept and np.array_equal(kept[name], mark[name]) for name in mark):
-            raise ValueError(
-                f"{file} holds another run, with other times, data, initial weights or method; "
-                "expected the one to go on with: name another file, or remove this one"
-            )
-        leaves = [kept[f"leaf{j}"] for j in range(structure.num_leaves)]
-        return int(kept["done"]), structure.unflatten(leaves)
+def _resume(file, mark, form):
+    """The run so far, or None if there is none; a file of ours that was cut counts as none."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if not file.exists():
+        return None
+    if file.is_file():
+        with file.open("rb") as stream:
+            begins = stream.read(2)
+    if file.is_dir() or begins not in (b"", b"PK"):
+        raise ValueError(f"{file} is there, and not of train_in_parts; expected a new file's name")
+    if not zipfile.is_zipfile(file):
+        return None
+    wanted, structure = jax.tree.flatten(form)
+    try:
+        with np.load(file) as kept:
+            if "mark" in kept and kept["mark"] == mark:
+                leaves = [kept[f"leaf{j}"].view(leaf.dtype) for j, leaf in enumerate(wanted)]
+                return structure.unflatten(leaves)
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"{file} is damaged ({error}): remove it to start again") from error
+    raise ValueError(
+        f"{file} holds another run, with other data, settings, times or initial weights (or of "
+        "another version of JAX); expected the one to go on with: name another file, or remove it"
+    )
 
 
 def _join(run, new):

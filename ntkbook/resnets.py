@@ -466,8 +466,10 @@ def read(file: str | Path) -> Trained:
         A :class:`Trained`.
 
     Example:
-        >>> read("wrn/imagesmnist-size14-g0-points100-blocks1-widening1-rate3e-05-seed0.npz")
-        ... # doctest: +SKIP
+        >>> run = load()["mnist-14-g0-b1-k1-seed0"]
+        >>> _sweep.save(Path("wrn/run.npz"), run._asdict())
+        >>> read("wrn/run.npz").loss.shape == run.loss.shape
+        True
     """
     with np.load(file) as kept:
         return Trained(**{name: kept[name] for name in Trained._fields})
@@ -502,7 +504,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         SystemExit: the command line is wrong.
 
     Example:
-        >>> main(["more", "size=7", "points=8", "rate=1e-3", "seed=0:1"])  # doctest: +SKIP
+        >>> main(["wrn", "size=7", "points=8", "rate=1e-3", "seed=0:0"])  # no seed: nothing to do
+        >>> main(["--keep", "kept.npz", "wrn"])
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if len(arguments) < 2:

@@ -71,12 +71,13 @@ def path(folder: str | os.PathLike, **point: float | str) -> Path:
     return Path(folder) / ("-".join(name + short(value) for name, value in point.items()) + ".npz")
 
 
-def save(file: Path, arrays: Mapping[str, Any]) -> None:
+def save(file: Path, arrays: Mapping[str, Any], *, compress: bool = True) -> None:
     """Write arrays to a file that is there as a whole or not at all.
 
     Args:
         file: what to write; its folder is made if missing.
         arrays: by name.
+        compress: smaller and, for large arrays, many times slower.
 
     Raises:
         OSError: the disk is full or not writable; nothing is left behind.
@@ -88,7 +89,7 @@ def save(file: Path, arrays: Mapping[str, Any]) -> None:
     partial = file.with_suffix(f".{os.uname().nodename}.{os.getpid()}.part")
     try:
         with partial.open("wb") as stream:
-            np.savez_compressed(stream, **arrays)
+            (np.savez_compressed if compress else np.savez)(stream, **arrays)
             stream.flush()
             os.fsync(stream.fileno())  # else a machine that goes down may leave the name alone
         partial.replace(file)

@@ -540,27 +540,28 @@ def test_small_start_rate_refuses(x, y, words):
         dynamics.small_start_rate(x, y)
 
 
-def in_parts(file, calls=None, start=PARAMS, method="gd", batch=False, at=AT, fail=None):
-    """A run in three parts; which of them were trained; one of them may fail."""
-    settings = {"tsit5": {}, "gd": {"learning_rate": 0.1}, "adam": {"learning_rate": 0.01}}[method]
+def in_parts(
+    file, calls=None, start=PARAMS, method="gd", batch=False, at=AT, fail=None, parts=4, stop=0.05,
+    rate=0.1, y=Y, net=NET, record=("kernel",), t_max=30.0, seed=None,
+):  # fmt: skip
+    """A run in parts; which of them were trained; one of them may fail."""
+    settings = {"tsit5": {}, "gd": {"learning_rate": rate}, "adam": {"learning_rate": 0.01}}[method]
     if batch:
         start = jax.vmap(lambda scale: jax.tree.map(lambda w: scale * w, start))(jnp.arange(1.0, 4))
 
-    def one(params, at, t_max, state):
-        return train(
-            NET.apply, params, X, Y, method=method, at=at, t_max=t_max, state=state, stop=0.05,
-            record=("kernel",), **settings,
-        )  # fmt: skip
-
     def part(at, t_max, state):
+        first = start if seed is None else net.init(jax.random.key(seed))
         if calls is not None and not isinstance(jnp.zeros(()), jax.core.Tracer):
             calls.append(float(at[-1]))
             if calls[-1] == fail:
                 raise KeyboardInterrupt
-        run = lambda params, state: one(params, at, t_max, state)
-        return (jax.vmap(run) if batch else run)(start, state)
+        run = lambda params, state: train(
+            net.apply, params, X, y, method=method, at=at, t_max=t_max, state=state, stop=stop,
+            record=record, **settings,
+        )  # fmt: skip
+        return (jax.vmap(run) if batch else run)(first, state)
 
-    return dynamics.train_in_parts(part, at, file, t_max=30.0, parts=3)
+    return dynamics.train_in_parts(part, at, file, t_max=t_max, parts=parts)
 
 
 def same(a, b):
@@ -575,18 +576,24 @@ def test_parts_make_the_whole_run(tmp_path, method, batch):
     assert whole.t.shape == ((3, 5) if batch else (5,))
 
 
+@pytest.mark.parametrize("at", [(), (0.0,), (0.0, 0.0, 1.0, 1.0), (2.0, 3.0)])
+def test_parts_end_where_training_can(tmp_path, at):
+    for parts in (1, 2, 10):
+        same(in_parts(tmp_path / f"{parts}.npz", at=at, parts=parts), in_parts(None, at=at))
+
+
 def test_a_run_in_parts_that_is_cut_goes_on_to_the_same_result(tmp_path):
-    file, calls = tmp_path / "run.npz", []
+    file, calls = tmp_path / "new/run.npz", []
     with pytest.raises(KeyboardInterrupt):
         in_parts(file, calls, batch=True, fail=3.0)
     assert calls == [1.0, 3.0]
+    same(in_parts(file, calls, batch=True, parts=2), in_parts(None, batch=True))
+    assert calls == [1.0, 3.0, 10.0]  # cuts need not be the same
     same(in_parts(file, calls, batch=True), in_parts(None, batch=True))
-    assert calls == [1.0, 3.0, 3.0, 10.0]
-    same(in_parts(file, calls, batch=True), in_parts(None, batch=True))
-    assert len(calls) == 4  # a finished run is read
+    assert len(calls) == 3  # a finished run is read
     file.write_bytes(file.read_bytes()[:1000])  # cut short, as no write of ours would leave it
     same(in_parts(file, calls, batch=True), in_parts(None, batch=True))
-    assert calls[4:] == [1.0, 3.0, 10.0]
+    assert calls[3:] == [1.0, 3.0, 10.0]
 
 
 @pytest.mark.parametrize(
@@ -596,6 +603,12 @@ def test_a_run_in_parts_that_is_cut_goes_on_to_the_same_result(tmp_path):
         {"at": (0.0, 1.0, 3.0, 9.0)},
         {"method": "adam"},
         {"batch": True},
+        {"rate": 0.11},
+        {"stop": 0.04},
+        {"y": -Y},
+        {"net": mlp((3, 16, 1), "relu")},
+        {"record": {"kernel": lambda now: 0 * now.loss}},
+        {"seed": 0},
     ],
 )
 def test_parts_of_another_run_are_refused(tmp_path, other):
@@ -604,13 +617,45 @@ def test_parts_of_another_run_are_refused(tmp_path, other):
         in_parts(tmp_path / "run.npz", **other)
 
 
+def test_parts_tell_seeds_apart_that_are_drawn_within(tmp_path):
+    in_parts(tmp_path / "run.npz", seed=1)
+    with pytest.raises(ValueError, match="holds another run"):
+        in_parts(tmp_path / "run.npz", seed=2)
+
+
+def test_parts_leave_other_files_alone(tmp_path):
+    file = tmp_path / "table.csv"
+    file.write_text("1,2")
+    for place in (file, tmp_path):
+        with pytest.raises(ValueError, match="not of train_in_parts"):
+            in_parts(place)
+    with pytest.raises(OSError, match="table"):
+        in_parts(file / "run.npz")
+    assert file.read_text() == "1,2"
+    in_parts(tmp_path / "run.npz")
+    content = bytearray((tmp_path / "run.npz").read_bytes())
+    content[len(content) // 2] ^= 255
+    (tmp_path / "run.npz").write_bytes(content)
+    with pytest.raises(ValueError, match="damaged"):
+        in_parts(tmp_path / "run.npz")
+
+
+def test_a_part_that_fails_leaves_what_was_reached(tmp_path):
+    for file in (None, tmp_path / "run.npz"):
+        with pytest.raises(TrainingError, match="not finite") as failed:
+            in_parts(
+                file, net=mlp((3, 16, 1), "linear"), rate=40.0, at=range(0, 900, 100), t_max=900.0
+            )
+        assert len(failed.value.run.t) > 2
+
+
 def test_a_full_disk_costs_no_more_than_one_part(tmp_path, monkeypatch):
     file, calls, save = tmp_path / "run.npz", [], dynamics.sweep.save
 
-    def full(*args):
+    def full(*args, **options):
         if len(calls) == 2:
             raise OSError(28, "No space left on device")
-        save(*args)
+        save(*args, **options)
 
     monkeypatch.setattr(dynamics.sweep, "save", full)
     with pytest.raises(OSError, match="No space"):

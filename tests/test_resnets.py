@@ -1,3 +1,6 @@
+import re
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -63,17 +66,35 @@ def test_the_command_line_trains_a_grid_and_keeps_it(tmp_path, monkeypatch):
         resnets.sweep(folder, {"depth": [1]})
 
 
-def test_the_full_branch_of_the_page_at_a_reduced_size(tmp_path, monkeypatch):
-    """Colour images by name, another widening, a folder: what the page asks for at full scale."""
+def test_the_page_asks_for_its_data_at_full_scale(tmp_path, monkeypatch):
+    """Its own cell, with small colour images: loaded by name, once, and every run kept."""
+    page = Path(__file__).parent.parent / "chapters/nonlinear/wide_resnet.md"
+    cells = re.findall(r"```\{code-cell\} ipython3\n(.*?)```", page.read_text(), re.S)
+    cell = next(cell for cell in cells if "setting = pick(" in cell)
     x = np.random.default_rng(0).random((40, 8, 8, 3), np.float32)
-    pictures = data.Examples(x, np.arange(40) % 2)
-    monkeypatch.setattr(resnets.data, "load", lambda name: pictures)
+    asked = []
+
+    def load(name, download=False):
+        asked.append((name, download))
+        return data.Examples(x, np.arange(40) % 2)
+
+    monkeypatch.setattr(data, "load", load)
+    monkeypatch.chdir(tmp_path)
     resnets._images.cache_clear()
-    setting = dict(images="cifar10", size=8, widening=2, rate=1e-3, points=8, tests=16)
-    run = resnets.measure(**setting, seed=0, folder=tmp_path)
+    for old, new in (
+        ("full=8)", "full=2)"),
+        ("size=32, widening=4, points=100, tests=200,", "size=8, widening=2, points=8, tests=16,"),
+        ("rate=1e-5", "rate=1e-3"),
+    ):
+        assert cell.count(old) == 1, old
+        cell = cell.replace(old, new)
+    pick = lambda *, quick, full: full
+    names = dict(jax=jax, data=data, resnets=resnets, key=jax.random.key(0), pick=pick)
+    exec(cell, names)
     resnets._images.cache_clear()
-    assert run.loss[-1] <= 1e-3 and run.outputs.shape == (16,)
-    assert len(list(tmp_path.glob("images*.npz"))) == 1
+    assert asked == [("cifar10", True), ("cifar10", False)]
+    assert [run.outputs.shape for run in names["runs"]] == [(16,), (16,)]
+    assert len(list(tmp_path.glob("runs/wide_resnet/images*.npz"))) == 2
 
 
 def test_without_branches_the_network_sees_patch_means(x64):
