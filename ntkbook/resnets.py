@@ -2,8 +2,9 @@
 
 ``python -m ntkbook.resnets FOLDER blocks=1,2 widening=1 seed=0:4`` trains what the folder does not
 hold of a grid; a name that :func:`measure` does not get has its default. Killed and started again
-it goes on where it was, within a run too. ``python -m ntkbook.resnets --keep FILE FOLDER...``
-writes what :func:`load` reads.
+it goes on where it was, within a run too. ``images=cifar10`` needs one earlier
+``data.load("cifar10", download=True)``. ``python -m ntkbook.resnets --keep FILE FOLDER...`` writes
+what :func:`load` reads.
 """
 
 import functools
@@ -501,7 +502,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: of the command line; None takes those of the process.
 
     Raises:
-        SystemExit: the command line is wrong.
+        SystemExit: the command line is wrong, or runs failed.
 
     Example:
         >>> main(["wrn", "size=7", "points=8", "rate=1e-3", "seed=0:0"])  # no seed: nothing to do
@@ -512,7 +513,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(f"usage:\n{__doc__}")
     if arguments[0] == "--keep":
         return _keep(Path(arguments[1]), [Path(folder) for folder in arguments[2:]])
-    return sweep(arguments[0], dict(map(_sweep._values, arguments[1:])))
+    try:
+        return sweep(arguments[0], dict(map(_sweep._values, arguments[1:])))
+    except (_sweep.SweepError, ValueError) as error:
+        sys.exit(str(error))
 
 
 def _keep(file, folders):

@@ -64,6 +64,9 @@ def test_the_command_line_trains_a_grid_and_keeps_it(tmp_path, monkeypatch):
         assert set(kept["names"]) == {"mnist-7-g0-b1-k1-seed3", "mnist-7-g1-b1-k1-seed3"}
     with pytest.raises(ValueError, match="expected one of"):
         resnets.sweep(folder, {"depth": [1]})
+    for wrong, why in (("depth=1", "expected one of"), ("size=5", "1 of 1 points failed")):
+        with pytest.raises(SystemExit, match=why):
+            resnets.main([str(folder), "points=8", "seed=3:4", wrong])
 
 
 def test_the_page_asks_for_its_data_at_full_scale(tmp_path, monkeypatch):
