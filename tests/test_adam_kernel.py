@@ -46,10 +46,15 @@ def test_full_scale_runs_and_resumes(page, tmp_path, monkeypatch):
     results = page["compare"](cases, starts, tmp_path)
     assert set(results) == {("two layers", "small"), ("convolutions", "usual")}
     for result in results.values():
-        for name in (*KERNELS, "path", "loss"):
+        for name in (*KERNELS, "path", "loss", "condition"):
             assert result[name].shape == (2,) and np.isfinite(result[name]).all()
-    monkeypatch.setitem(page, "study", lambda *_: pytest.fail("done twice"))
+    files = sorted(tmp_path.glob("*.npz"))
+    assert len(files) == 4
+    files[1].unlink()  # as if killed before it was done
+    study, todo = page["study"], []
+    monkeypatch.setitem(page, "study", lambda *a: todo.append(a) or study(*a))
     again = page["compare"](cases, starts, tmp_path)
+    assert len(todo) == 1
     for where, result in results.items():
         for name in KERNELS:
             np.testing.assert_array_equal(result[name], again[where][name])

@@ -1,4 +1,5 @@
 import re
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -10,6 +11,7 @@ from ntkbook import anisotropy, data, live, mlp
 from ntkbook.anisotropy import follow, images, pull_cosines, setting, stack, two_sides
 from ntkbook.dynamics import TrainingError
 from ntkbook.live.partial_whitening import POWERS, SIGMAS, TILTS, partial_whitening, summary
+from ntkbook.sweep import path, sweep
 
 CHAPTER = Path(__file__).parent.parent / "chapters/nonlinear/partial_whitening.md"
 
@@ -120,15 +122,15 @@ def test_a_setting_that_is_not_kept_is_refused(changes):
         partial_whitening(**changes)
 
 
-def test_the_page_goes_to_full_scale(monkeypatch):
+def test_the_page_goes_to_full_scale_and_goes_on_when_cut(monkeypatch, tmp_path):
     """Its own code, at a small size, on images of the right shape."""
     cells = re.findall(r"```{code-cell} ipython3\n(.*?)```", CHAPTER.read_text(), re.S)
     wanted = ("def drawn(", "def at_full_scale(")
     code = {name: next(cell for cell in cells if name in cell) for name in wanted}
-    rng = np.random.default_rng(0)
 
     def load(name, *, download):
         assert (name, download) == ("cifar10", True)
+        rng = np.random.default_rng(0)
         labels = rng.integers(0, 3, 150)
         x = rng.uniform(size=(150, 32, 32, 3)) + 0.3 * labels[:, None, None, None]
         return data.Examples(x.astype(np.float32), labels.astype(np.int32))
@@ -137,14 +139,20 @@ def test_the_page_goes_to_full_scale(monkeypatch):
     space = dict(
         np=np, jax=jax, data=data, mlp=mlp, stack=stack, images=images, follow=follow,
         anisotropy=anisotropy, pick=lambda *, quick, full: quick, key=jax.random.key(0),
-        shrink=lambda examples: examples,
+        shrink=lambda examples: examples, sweep=sweep, path=path,
     )  # fmt: skip
     exec(code["def drawn("], space)
     exec(code["def at_full_scale("].split("studies =")[0], space)
     monkeypatch.setattr(data, "load", load)
-    ((name, found),) = space["at_full_scale"](p=20, width=30)
+    space["many"] = 2
+    small = partial(space["at_full_scale"], p=20, width=30, folder=tmp_path)
+    ((name, found),) = small()
     assert name == "CIFAR-10" and list(found) == [0.0, 1.0]
-    task, followed = found[1.0]
-    assert task.x.shape == (4, 20, 3072)
-    assert (followed.run.loss[:, -1] < 2e-3 * followed.run.loss[:, 0]).all()
-    assert np.isfinite(followed.final).all()
+    assert found[1.0]["eigenvalue"].shape == (2, 19) and found[1.0]["t"].shape == (2, 61)
+    assert (found[1.0]["loss"][:, -1] < 2e-3).all() and np.isfinite(found[0.0]["final"]).all()
+    (tmp_path / "g1-draw1.npz").unlink()
+    trained = []
+    monkeypatch.setitem(space, "follow", lambda *a, **k: trained.append(a) or follow(*a, **k))
+    ((_, again),) = small()
+    assert len(trained) == 1
+    np.testing.assert_array_equal(found[1.0]["final"], again[1.0]["final"])

@@ -68,7 +68,7 @@ def page():
         yield
 
 
-def test_the_page_at_full_scale_made_small(monkeypatch, page):
+def test_the_page_at_full_scale_made_small(monkeypatch, page, tmp_path):
     """Its own code, with images of CIFAR-10's and MNIST's shapes and fewer of everything."""
     shapes = {"cifar10": (32, 32, 3), "mnist": (28, 28, 1)}
     asked = []
@@ -82,6 +82,7 @@ def test_the_page_at_full_scale_made_small(monkeypatch, page):
 
     monkeypatch.setattr(data, "load", load)
     monkeypatch.setenv("NTKBOOK_SCALE", "full")
+    monkeypatch.chdir(tmp_path)
     cells = re.findall(r"```\{code-cell\} ipython3\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
     cells = [re.sub(r"\A:tags:.*\n", "", cell) for cell in cells]
     first, modes, end = (
@@ -105,6 +106,12 @@ def test_the_page_at_full_scale_made_small(monkeypatch, page):
     names = {}
     exec(cells[first].split("plotting.use_style")[0], names)
     exec(code, names)
+    files = {file.stem: file for file in tmp_path.rglob("*.npz")}
+    assert len(files) == 10
+    written = files["ten-linear-2"].stat().st_mtime_ns
+    again, _ = names["modes"]("linear", 2, names["ten"], 22, "ten-linear-2")
+    assert files["ten-linear-2"].stat().st_mtime_ns == written  # read, not trained
+    np.testing.assert_array_equal(again["loss"], names["linear2"]["loss"])
     assert asked == ["cifar10", "mnist"] and names["same"][2] == pytest.approx(0.1)
     assert names["miss"]["relu", 3, 0.1].shape == (2, 2)
     assert names["linear4"]["half"].shape == (2, 9)

@@ -36,17 +36,30 @@ def fake(count, shape, seed=0):
     return data.Examples(x.astype(np.float32), labels)
 
 
-def test_full_scale_runs_at_a_reduced_size(monkeypatch, chapter):
+def test_full_scale_runs_at_a_reduced_size_and_goes_on(monkeypatch, chapter, tmp_path):
     """The chapter's cell for full scale, on synthetic images of the shapes of the real ones."""
-    shapes = {"mnist": (28, 28, 1), "cifar10": (32, 32, 3)}
-    monkeypatch.setattr(data, "load", lambda name, download: fake(200, shapes[name]))
-    with jax.numpy_rank_promotion("allow"):
-        found = dict(chapter["at_full_scale"](P=20, n=30, seeds=2))
-    assert set(found) == set(shapes)
-    for big in found.values():
-        assert big.error.shape == (1, 2, 2) and np.isfinite(big.error).all()
-        assert (big.loss[..., -1] <= 1e-3).all()
-        assert (big.correlation[..., 0] > big.correlation[..., 1] - 0.01).all()
+    shapes, asked = {"mnist": (28, 28, 1), "cifar10": (32, 32, 3)}, []
+
+    def load(name, download):
+        asked.append(name)
+        return fake(200, shapes[name])
+
+    def found():
+        with jax.numpy_rank_promotion("allow"):
+            return dict(chapter["at_full_scale"](P=20, n=30, seeds=2, folder=tmp_path))
+
+    monkeypatch.setattr(data, "load", load)
+    first = found()
+    assert set(first) == set(shapes) and sorted(asked) == ["cifar10"] * 2 + ["mnist"] * 2
+    for errors in first.values():
+        assert errors.shape == (2, 2) and (errors > 0).all() and (errors[:, 0] < 0.5).all()
+        assert len(np.unique(errors)) == 4  # draws differ
+    next(tmp_path.glob("*mnist*")).unlink()
+    asked.clear()
+    second = found()
+    assert asked == ["mnist"]
+    for name in shapes:
+        np.testing.assert_array_equal(first[name], second[name])
 
 
 def test_whitened_training_points_are_a_simplex(chapter):
