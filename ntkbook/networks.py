@@ -183,13 +183,14 @@ def mlp(
             f"activation has {len(activations)} entries; "
             f"expected one, or {hidden}: one for each hidden layer of widths={widths}"
         )
-    return MLP(
+    net = MLP(
         widths=widths,
         activations=tuple(_activation(a) for a in activations),
         parametrization=_checks.choice("parametrization", parametrization, PARAMETRIZATIONS),
         w_std=_checks.number("w_std", w_std, above=True),
         b_std=_checks.number("b_std", b_std),
     )
+    return _one(net)
 
 
 def deep_linear(widths: Sequence[int], sigma: float = 1.0) -> MLP:
@@ -339,7 +340,7 @@ def cnn(
     if _checks.choice("pool", pool, ("mean", "flatten")) == "flatten":
         # a strided convolution with zero padding leaves the size divided by the stride, rounded up
         features *= math.prod(math.ceil(n / stride ** len(sizes)) for n in image[:2])
-    return CNN(
+    net = CNN(
         image=image,
         shapes=(*shapes, (features, _checks.count("outputs", outputs))),
         activation=_activation(activation),
@@ -349,6 +350,7 @@ def cnn(
         w_std=_checks.number("w_std", w_std, above=True),
         b_std=_checks.number("b_std", b_std),
     )
+    return _one(net)
 
 
 @dataclass(frozen=True)
@@ -477,7 +479,7 @@ def wide_resnet(
         >>> sum(math.prod(shape) for shape in net.shapes)  # 1.2 million parameters
         1196976
     """
-    return WideResNet(
+    net = WideResNet(
         image=_image(image),
         blocks=_checks.count("blocks", blocks),
         widening=_checks.count("widening", widening),
@@ -488,9 +490,16 @@ def wide_resnet(
         w_std_first=_checks.number("w_std_first", w_std_first, above=True),
         w_std_last=_checks.number("w_std_last", w_std_last, above=True),
     )
+    return _one(net)
 
 
 Network = MLP | CNN | WideResNet
+
+
+@functools.cache
+def _one(net):
+    """One object for equal networks: jit keeps code for the object behind ``net.apply``."""
+    return net
 
 
 def reparametrize(

@@ -212,11 +212,6 @@ def network(blocks: int, widening: int, image: Sequence[int]) -> WideResNet:
         >>> len(network(2, 1, (14, 14, 1)).shapes)  # 13 convolutions, 2 shortcuts, the readout
         16
     """
-    return _network(blocks, widening, tuple(image))
-
-
-@functools.cache  # compiled code belongs to one object's method, not to its equals'
-def _network(blocks, widening, image):
     return wide_resnet(image, 1, blocks=blocks, widening=widening, w_std=0.3, w_std_first=6.0)
 
 

@@ -278,3 +278,12 @@ def test_images_of_another_shape_are_refused():
         net.apply(params, jnp.ones((2, 64)))
     with pytest.raises(ValueError, match="params has 1 layers; expected 2"):
         net.apply(params[:1], jnp.ones((2, 8, 8, 1)))
+
+
+def test_equal_networks_share_compiled_code():
+    nets = [mlp((3, 8, 1), "relu") for _ in range(2)]
+    assert nets[0] is nets[1] and mlp((3, 8, 1), "erf") is not nets[0]
+    counted = jax.jit(lambda params, x, apply: apply(params, x), static_argnames="apply")
+    for net in nets:
+        counted(net.init(jax.random.key(0)), jnp.ones((2, 3)), apply=net.apply)
+    assert counted._cache_size() == 1
