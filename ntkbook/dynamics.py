@@ -381,23 +381,35 @@ def train_in_parts(
         return part(at, t_max, None).check()
     rows = max(1, math.ceil(len(at) / _checks.count("parts", parts)))
     cuts = [cut for cut in range(rows, len(at), rows) if at[cut - 1] > 0] + [len(at)]
-    program, form = jax.make_jaxpr(lambda: part(at, t_max, None), return_shape=True)()
+    program, structure = _traced(lambda: part(at, t_max, None))
     mark = np.array(_digest(program))
-    run, shown = _resume(Path(file), mark, form), _Progress()
+    run, shown = _resume(Path(file), mark, structure, program.out_avals), _Progress()
     shown.restart(t_max)
     for cut in cuts:
         begun = 0 if run is None else run.t.shape[-1] - 1  # the last row is the end
         if run is not None and cut <= begun:
             continue
         end = t_max if cut == len(at) else float(at[cut - 1])
-        new = jax.device_get(part(at[begun:cut], end, None if run is None else run.state))
+        new = part(at[begun:cut], end, None if run is None else run.state)
         run = (new if run is None else _join(run, new)).check()
-        leaves = {f"leaf{j}": leaf for j, leaf in enumerate(jax.tree.leaves(run))}
+        leaves = {f"leaf{j}": np.asarray(leaf) for j, leaf in enumerate(jax.tree.leaves(run))}
         sweep.save(Path(file), {"mark": mark} | leaves, compress=False)
         if _watched():
             shown.show(run.t[..., -1], run.loss[..., -1])
     shown.close()
-    return jax.tree.map(jnp.asarray, run)
+    return run
+
+
+def _traced(function):
+    """The program of a function without arguments, and the structure of its result."""
+    structures = []
+
+    def leaves():
+        result = function()
+        structures.append(jax.tree.structure(result))
+        return jax.tree.leaves(result)
+
+    return jax.make_jaxpr(leaves)(), structures[0]
 
 
 def _digest(program):
@@ -419,7 +431,7 @@ def _digest(program):
     return digest.hexdigest()
 
 
-def _resume(file, mark, form):
+def _resume(file, mark, structure, shapes):
     """The run so far, or None if there is none; a file of ours that was cut counts as none."""
     file.parent.mkdir(parents=True, exist_ok=True)
     if not file.exists():
@@ -431,12 +443,11 @@ def _resume(file, mark, form):
         raise ValueError(f"{file} is there, and not of train_in_parts; expected a new file's name")
     if not zipfile.is_zipfile(file):
         return None
-    wanted, structure = jax.tree.flatten(form)
     try:
         with np.load(file) as kept:
             if "mark" in kept and kept["mark"] == mark:
-                leaves = [kept[f"leaf{j}"].view(leaf.dtype) for j, leaf in enumerate(wanted)]
-                return structure.unflatten(leaves)
+                leaves = [kept[f"leaf{j}"].view(a.dtype) for j, a in enumerate(shapes)]
+                return structure.unflatten(map(jnp.asarray, leaves))
     except zipfile.BadZipFile as error:
         raise ValueError(f"{file} is damaged ({error}): remove it to start again") from error
     raise ValueError(
@@ -448,7 +459,8 @@ def _resume(file, mark, form):
 def _join(run, new):
     """One run: without the end of the first part, which is a row of the second."""
     axis = run.t.ndim - 1  # of the rows, behind those of a batch
-    rows = lambda a, b: np.concatenate([np.delete(a, -1, axis), b], axis)
+    # on the host: on a device each number of rows would be compiled anew
+    rows = lambda a, b: jnp.asarray(np.concatenate([np.delete(a, -1, axis), b], axis))
     pick = lambda r: {"t": r.t, "loss": r.loss, "records": r.records}
     return replace(new, **jax.tree.map(rows, pick(run), pick(new)))
 
