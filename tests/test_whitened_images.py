@@ -17,7 +17,7 @@ def chapter():
     """The chapter's functions, without the experiments that follow them in their cells."""
     matplotlib.use("Agg")
     names = {"n": 100, "seeds": 4}
-    ends = ("\nwhitened_images(", "\nP, n, seeds = ", "\nsigmas = ", "\nfor name, big in ")
+    ends = ("\nwhitened_images(", "\nP, n, seeds = ", "\nsigmas = ", "\nfor name, errors in ")
     for cell in re.findall(r"```\{code-cell\} ipython3\n(.*?)```", CHAPTER.read_text(), re.DOTALL):
         code = re.sub(r"^:tags:.*\n", "", cell)
         if code.lstrip().startswith("from functools") or "\ndef " in "\n" + code:
