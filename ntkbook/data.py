@@ -24,6 +24,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ntkbook import _checks
+from ntkbook._progress import watched
 
 Points = Array | np.ndarray
 
@@ -201,7 +202,7 @@ def load(
         folder: where the files are kept, each data set in a folder of its name; by default that
             in the environment variable ``NTKBOOK_DATA``, else ``ntkbook`` in the user's cache.
         download: whether to fetch files that are missing or spoiled.
-        progress: whether to show progress on stderr; by default only on a terminal.
+        progress: whether to show progress on stderr; by default in a terminal or notebook.
 
     Returns:
         Images and labels. MNIST and Fashion-MNIST 60,000 for training and 10,000 for testing,
@@ -294,7 +295,7 @@ def _fetch(sources, folder, *, download, progress=None):
         path = wanted[source]
         part = path.with_name(path.name + ".part")
         try:
-            _get(source, path, part, progress=sys.stderr.isatty() if progress is None else progress)
+            _get(source, path, part, progress=watched() if progress is None else progress)
         except ConnectionError as error:
             kept = part.stat().st_size if part.exists() else 0
             raise ConnectionError(

@@ -21,6 +21,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from ntkbook import _checks, measures, solvers, sweep
 from ntkbook._precision import full_precision
+from ntkbook._progress import watched
 from ntkbook.kernels import Apply, empirical_ntk, ntk_vector_product
 from ntkbook.solvers import State
 
@@ -299,7 +300,7 @@ def train(
         if key is None:
             raise ValueError("key is None; expected a random key, which draws the batches")
     if progress is None:
-        progress = not traced and _watched()
+        progress = not traced and watched()
 
     dtype = p.x.dtype
     if np.isfinite(times[-1]) and times[-1] > jnp.finfo(dtype).max:
@@ -394,7 +395,7 @@ def train_in_parts(
         run = (new if run is None else _join(run, new)).check()
         leaves = {f"leaf{j}": np.asarray(leaf) for j, leaf in enumerate(jax.tree.leaves(run))}
         sweep.save(Path(file), {"mark": mark} | leaves, compress=False)
-        if _watched():
+        if watched():
             shown.show(run.t[..., -1], run.loss[..., -1])
     shown.close()
     return run
@@ -873,10 +874,3 @@ class _Progress:
 
 
 _progress = _Progress()
-
-
-def _watched():
-    if os.environ.get("NTKBOOK_PROGRESS", "") == "0":
-        return False
-    ipython = sys.modules.get("IPython")
-    return sys.stderr.isatty() or (ipython is not None and ipython.get_ipython() is not None)

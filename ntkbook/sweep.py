@@ -12,6 +12,7 @@ import itertools
 import os
 import queue
 import sys
+import time
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -21,6 +22,8 @@ from typing import Any
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
+
+from ntkbook._progress import watched
 
 
 class SweepError(RuntimeError):
@@ -130,15 +133,16 @@ def _work(run, points, files):
         finally:
             free.put(device)
 
-    failed = []
+    failed, began = [], time.monotonic()
     with ThreadPoolExecutor(jax.local_device_count()) as pool:
         runs = {pool.submit(compute, *todo): todo for todo in zip(points, files, strict=True)}
         try:
             for count, done in enumerate(as_completed(runs), 1):
                 if error := done.exception():
                     failed.append(f"{runs[done][1].stem}: {type(error).__name__}: {error}")
-                if sys.stderr.isatty():
-                    print(f"\r{count} of {len(runs)} points", end="", file=sys.stderr, flush=True)
+                if watched() and time.monotonic() - began > 5:  # as for training
+                    end = "\n" if count == len(runs) else ""
+                    print(f"\r{count} of {len(runs)} points", end=end, file=sys.stderr, flush=True)
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import jax
@@ -231,3 +232,14 @@ def test_devices_of_one_process_work_side_by_side(tmp_path, monkeypatch):
     monkeypatch.setattr(jax, "local_devices", lambda: devices)
     monkeypatch.setattr(jax, "local_device_count", lambda: 2)
     sweep(lambda seed: {"y": jnp.ones(1), "who": both.wait()}, tmp_path, {"seed": range(4)})
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_a_long_sweep_says_how_far_it_is(tmp_path, monkeypatch, capsys, wanted):
+    """From five seconds on, where somebody watches."""
+    clock = iter(range(0, 100, 4))
+    now = SimpleNamespace(monotonic=lambda: next(clock))
+    monkeypatch.setattr("ntkbook.sweep.time", now)
+    monkeypatch.setattr("ntkbook.sweep.watched", lambda: wanted)
+    sweep(lambda x: {"y": x}, tmp_path, {"x": [1.0, 2.0, 3.0]})
+    assert capsys.readouterr().err == ("\r2 of 3 points\r3 of 3 points\n" if wanted else "")
